@@ -29,7 +29,7 @@ PARSED: list[tuple[str, tuple[str | int | None, ...]]] = [
     ("किताब", ("किताब",)),
     ("bar-baz_1", ("bar-baz_1",)),
     ("²", ("²",)),
-    ("foo[1][50].bar-baz[].\"qux[.]quux\"", ("foo", 1, 50, "bar-baz", None, "qux[.]quux")),
+    ('foo[1][50].bar-baz[]."qux[.]quux"', ("foo", 1, 50, "bar-baz", None, "qux[.]quux")),
 ]
 
 REFUSED = [

@@ -1,0 +1,1 @@
+"""The filter room: which points of a view match a filter."""

@@ -1,0 +1,1 @@
+"""The payload room: how payloads are kept, edited and indexed."""
