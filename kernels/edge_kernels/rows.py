@@ -1,0 +1,86 @@
+"""Blocks of vectors as padded float32 rows: normalising, checking, copying.
+
+Invariants:
+- A block is C-contiguous float32 [n, stride], stride a multiple of 16, zeros after the dimension.
+- A row's result never depends on the rows beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_kernels.distance import DOT, distance_one
+from edge_kernels.jit import (
+    address_of,
+    call,
+    door,
+    inner,
+    load_f32,
+    load_i64,
+    store_f32,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Block = NDArray[np.float32]
+
+
+def normalise(block: Block) -> None:
+    """Divide every row by its length, in place, where Qdrant does so.
+
+    The squared length is computed in float32. A row is left as it is when that is below 2^-23 (zero
+    or almost so) or within 1e-6 of 1. When it overflows, beyond lengths of 1.8e19, the row becomes
+    zeros. Source: `is_length_zero_or_normalized` and `cosine_preprocess` of Qdrant's segment crate.
+    """
+    n, stride = block.shape
+    call(_normalise, address_of(block), n, 4 * stride)
+
+
+def all_finite(block: Block) -> bool:
+    """Whether no number of a float32 array of any shape is NaN or infinite."""
+    return bool(np.isfinite(block).all())
+
+
+def gather(src: Block, offsets: NDArray[np.uint32], out: Block) -> None:
+    """out[i] = src[offsets[i]] for src [n, stride], offsets [m], out [m, stride].
+
+    IndexError if an offset is outside, ValueError if `out` has another shape.
+    """
+    if out.shape != (offsets.size, src.shape[1]):
+        raise ValueError(f"out has shape {out.shape}, not {(offsets.size, src.shape[1])}")
+    if offsets.size and int(offsets.max()) >= src.shape[0]:
+        raise IndexError(f"offset {offsets.max()} in a block of {src.shape[0]} rows")
+    if offsets.size:
+        # "clip" only because numpy's "raise" goes through a buffer of its own.
+        np.take(src, offsets, axis=0, out=out, mode="clip")
+
+
+def copy_padded(src: NDArray[np.float32], out: Block) -> None:
+    """Copy src [n, dim] into out [n, stride] and clear the padding."""
+    dim = src.shape[1]
+    out[:, :dim] = src
+    out[:, dim:] = 0
+
+
+# --- kernels ---------------------------------------------------------------------------------
+
+
+@inner
+def _needs_scaling(squared: float) -> bool:
+    off = squared - np.float32(1)
+    return not (squared < np.float32(2.0**-23) or abs(off) <= np.float32(1e-6))
+
+
+@door
+def _normalise(block: int) -> int:
+    rows, n, size = load_i64(block), load_i64(block + 8), load_i64(block + 16)
+    for row in range(rows, rows + n * size, size):
+        squared = -distance_one(DOT, row, row, size)
+        if _needs_scaling(squared):
+            length = np.sqrt(squared)
+            for at in range(row, row + size, 4):
+                store_f32(at, load_f32(at) / length)
+    return 0
