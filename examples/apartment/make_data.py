@@ -194,7 +194,7 @@ def place_scores(vectors: np.ndarray, rows: np.ndarray, places: np.ndarray) -> n
     square = (known * weights[:, None]).T @ known
     ridge = 0.5 * np.trace(square) / len(square) * np.eye(len(square))
     learnt = np.linalg.solve(square + ridge, (known * weights[:, None]).T @ target)
-    return inputs @ learnt
+    return np.asarray(inputs @ learnt, np.float32)
 
 
 def homeliness(vectors: np.ndarray, scores: np.ndarray, queries: np.ndarray) -> np.ndarray:
