@@ -1,0 +1,311 @@
+"""Filters: what a point must, should and must not be.
+
+Invariants: every struct here is immutable and hashable (lists become tuples); a Filter knows its
+depth and its number of conditions from the day it is made, so that none exists that is deeper
+than HARD_DEPTH or larger than HARD_NODES, and nothing that walks one can run out of stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from edge.errors import LimitExceeded
+from edge.model import fields, json_path
+from edge.model.limits import HARD_DEPTH, HARD_NODES, HARD_VALUES
+from edge.model.point_id import PointId, PointIdLike, parse_ids
+
+Scalar: TypeAlias = str | int | bool
+Values: TypeAlias = tuple[str, ...] | tuple[bool, ...] | tuple[int, ...]
+
+
+class MatchValue(Struct, frozen=True, tag="value", eq=False):
+    """The field holds exactly this str, int or bool. True is not 1."""
+
+    value: str | int | bool
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "value", _scalar(self.value, "value"))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is MatchValue and _exact(self.value) == _exact(other.value)
+
+    def __hash__(self) -> int:
+        return hash(_exact(self.value))
+
+
+class MatchAny(Struct, frozen=True, tag="any", eq=False):
+    """The field holds one of these values: all str, all int or all bool. None of none matches."""
+
+    any: Values
+
+    if TYPE_CHECKING:
+
+        def __init__(self, any: Iterable[Scalar]) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "any", _scalars(self.any, "any"))
+
+    @property
+    def value(self) -> Values:
+        """The values, without duplicates, in the order given."""
+        return self.any
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is MatchAny and _exact(*self.any) == _exact(*other.any)
+
+    def __hash__(self) -> int:
+        return hash(_exact(*self.any))
+
+
+class MatchExcept(Struct, frozen=True, tag="except", eq=False):
+    """The field holds a value that is none of these: all str, all int or all bool."""
+
+    except_: Values
+
+    if TYPE_CHECKING:
+
+        def __init__(self, except_: Iterable[Scalar]) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "except_", _scalars(self.except_, "except_"))
+
+    @property
+    def value(self) -> Values:
+        """The excluded values, without duplicates, in the order given."""
+        return self.except_
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is MatchExcept and _exact(*self.except_) == _exact(*other.except_)
+
+    def __hash__(self) -> int:
+        return hash(_exact(*self.except_))
+
+
+Match: TypeAlias = MatchValue | MatchAny | MatchExcept
+
+
+def _exact(*values: Scalar) -> tuple[tuple[type, Scalar], ...]:
+    """Values with their types, because True == 1 in Python and not in a payload."""
+    return tuple((type(value), value) for value in values)
+
+
+def _scalar(value: Any, field: str) -> Scalar:
+    if isinstance(value, str):
+        return fields.text(value, field)
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return fields.integer(value, field, fields.INT64_MIN)
+    fields.refuse(field, "a str, an int or a bool", value)
+
+
+def _scalars(values: Any, field: str) -> Values:
+    found = [
+        _scalar(value, f"{field}[{i}]")
+        for i, value in enumerate(fields.sequence(values, field, HARD_VALUES))
+    ]
+    if len(set(map(type, found))) > 1:
+        fields.refuse(field, "values of one kind (all str, all int or all bool)", values)
+    return tuple(dict.fromkeys(found))  # type: ignore[return-value]
+
+
+class RangeFloat(Struct, frozen=True, tag="range", omit_defaults=True):
+    """The field holds a number within the bounds that are given; NaN is refused as a bound."""
+
+    gte: float | None = None
+    gt: float | None = None
+    lte: float | None = None
+    lt: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            force_setattr(self, name, fields.number_or_none(getattr(self, name), name))
+
+
+class FieldCondition(Struct, frozen=True, tag="field", omit_defaults=True):
+    """A condition on the values that the payload path `key` reaches.
+
+    `match` and `range` test values; `is_empty` and `is_null` test what is there at all. As in
+    Qdrant a condition that asks for nothing is allowed and matches no point. The geo arguments
+    and `values_count` are not supported yet.
+    """
+
+    key: str
+    match: Match | None = None
+    range: RangeFloat | None = None
+    geo_bounding_box: None = None
+    geo_radius: None = None
+    geo_polygon: None = None
+    values_count: None = None
+    is_empty: bool | None = None
+    is_null: bool | None = None
+
+    def __post_init__(self) -> None:
+        _check_path(self.key)
+        if not isinstance(self.match, Match | None):
+            fields.refuse("match", "a MatchValue, MatchAny or MatchExcept", self.match)
+        fields.instance_or_none(self.range, "range", RangeFloat)
+        for name in ("geo_bounding_box", "geo_radius", "geo_polygon", "values_count"):
+            fields.unsupported(getattr(self, name), name)
+        fields.flag_or_none(self.is_empty, "is_empty")
+        fields.flag_or_none(self.is_null, "is_null")
+
+
+class IsEmptyCondition(Struct, frozen=True, tag="empty"):
+    """The path reaches nothing, null or an empty list."""
+
+    key: str
+
+    def __post_init__(self) -> None:
+        _check_path(self.key)
+
+
+class IsNullCondition(Struct, frozen=True, tag="null"):
+    """The path reaches a null that is really there."""
+
+    key: str
+
+    def __post_init__(self) -> None:
+        _check_path(self.key)
+
+
+class HasIdCondition(Struct, frozen=True, tag="id"):
+    """The point's id is one of these; any iterable of ids is taken, read back as a frozenset."""
+
+    point_ids: frozenset[PointId]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, point_ids: Iterable[PointIdLike]) -> None: ...
+
+    def __post_init__(self) -> None:
+        ids = fields.sequence(self.point_ids, "point_ids", HARD_VALUES)
+        force_setattr(self, "point_ids", frozenset(parse_ids(ids)))
+
+
+class HasVectorCondition(Struct, frozen=True, tag="vector"):
+    """The point has the vector of this name."""
+
+    vector: str
+
+    def __post_init__(self) -> None:
+        fields.text(self.vector, "vector")
+
+
+class NestedCondition(Struct, frozen=True, tag="nested"):
+    """One element of the array at `key` fulfils the whole filter by itself."""
+
+    key: str
+    filter: Filter
+
+    def __post_init__(self) -> None:
+        _check_path(self.key)
+        fields.instance(self.filter, "filter", Filter)
+
+
+class MinShould(Struct, frozen=True):
+    """At least `min_count` of the conditions hold."""
+
+    conditions: tuple[Condition, ...]
+    min_count: int
+
+    if TYPE_CHECKING:
+
+        def __init__(self, conditions: Iterable[Condition], min_count: int) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "conditions", _conditions(self.conditions, "min_should.conditions"))
+        fields.integer(self.min_count, "min_should.min_count")
+
+
+class Filter(Struct, frozen=True, tag="filter", dict=True, omit_defaults=True):
+    """All of `must`, none of `must_not`, at least one of `should`, and `min_should` hold.
+
+    None and an empty list ask for nothing; an empty Filter matches every point. Lists are read
+    back as tuples. Raises LimitExceeded beyond 64 levels or 65536 conditions.
+    """
+
+    must: tuple[Condition, ...] | None = None
+    should: tuple[Condition, ...] | None = None
+    must_not: tuple[Condition, ...] | None = None
+    min_should: MinShould | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            must: Iterable[Condition] | None = None,
+            should: Iterable[Condition] | None = None,
+            must_not: Iterable[Condition] | None = None,
+            min_should: MinShould | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        for name in ("must", "should", "must_not"):
+            given = getattr(self, name)
+            if given is not None:
+                force_setattr(self, name, _conditions(given, name))
+        fields.instance_or_none(self.min_should, "min_should", MinShould)
+        self.__dict__["size"] = _size(self.conditions())
+
+    @property
+    def depth(self) -> int:
+        """Levels of nesting: 1 when no filter is inside."""
+        return self.__dict__["size"][0]  # type: ignore[no-any-return]
+
+    @property
+    def nodes(self) -> int:
+        """Filters and conditions at all levels, this one included."""
+        return self.__dict__["size"][1]  # type: ignore[no-any-return]
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every condition of this level: must, should, must_not, then min_should."""
+        last = () if self.min_should is None else self.min_should.conditions
+        return (*(self.must or ()), *(self.should or ()), *(self.must_not or ()), *last)
+
+    def __copy__(self) -> Filter:
+        return self
+
+
+Condition: TypeAlias = (
+    FieldCondition
+    | IsEmptyCondition
+    | IsNullCondition
+    | HasIdCondition
+    | HasVectorCondition
+    | NestedCondition
+    | Filter
+)
+
+
+def _conditions(values: Any, field: str) -> tuple[Condition, ...]:
+    found = fields.sequence(values, field, HARD_NODES)
+    for i, value in enumerate(found):
+        if not isinstance(value, Condition):
+            fields.refuse(f"{field}[{i}]", "a condition", value)
+    return found
+
+
+def _size(conditions: tuple[Condition, ...]) -> tuple[int, int]:
+    """(depth, nodes) of a filter of these conditions, whose own filters know theirs already."""
+    depth, nodes = 1, 1 + len(conditions)
+    for condition in conditions:
+        inner = condition.filter if isinstance(condition, NestedCondition) else condition
+        if isinstance(inner, Filter):
+            depth = max(depth, 1 + inner.depth)
+            nodes += inner.nodes - (inner is condition)
+    if depth > HARD_DEPTH or nodes > HARD_NODES:
+        raise LimitExceeded(
+            f"filter: {depth} levels and {nodes} conditions, at most {HARD_DEPTH} and {HARD_NODES}"
+        )
+    return depth, nodes
+
+
+def _check_path(key: Any) -> None:
+    """Refuse a key that is not a payload path."""
+    json_path.parse(fields.text(key, "key"))

@@ -1,0 +1,67 @@
+"""How large a request may be: the defaults, and the ceilings that no configuration can raise.
+
+Limits are checked before anything is logged; what was logged under them is always replayable,
+because the ceilings (HARD_*) are built into the constructors and into the decoder.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from edge.model import fields
+
+HARD_DEPTH = 64
+"""Nesting of a payload or a filter that no configuration allows to exceed."""
+
+HARD_NODES = 65_536
+"""Conditions in one filter, counted through all its levels, that may never be exceeded."""
+
+HARD_VALUES = 1_000_000
+"""Ids or values in one condition that may never be exceeded."""
+
+MAX_DIMENSION = 65_535
+"""The longest vector."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one request may weigh.
+
+    `payload_bytes` is the encoded size of one point's payload, `payload_depth` and `filter_depth`
+    count levels of nesting (a flat payload or filter is 1, the ceiling is 64), `filter_nodes` the
+    conditions and filters in one filter, `batch_points` the points of one upsert, `batch_bytes`
+    their vectors and payloads together, `batch_ids` the ids that one operation names,
+    `request_points` limit plus offset of one request, `batch_queries` the queries of one batch.
+    """
+
+    payload_bytes: int = MIB
+    payload_depth: int = 32
+    filter_depth: int = 32
+    filter_nodes: int = 4096
+    batch_points: int = 10_000
+    batch_bytes: int = 64 * MIB
+    batch_ids: int = HARD_VALUES
+    request_points: int = 1_000_000
+    batch_queries: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            ceiling = _CEILINGS.get(name, 2**40)
+            value = fields.integer(getattr(self, name), f"limits.{name}", 1, ceiling)
+            force_setattr(self, name, value)
+
+
+_CEILINGS = {
+    "payload_depth": HARD_DEPTH,
+    "filter_depth": HARD_DEPTH,
+    "filter_nodes": HARD_NODES,
+    "batch_ids": HARD_VALUES,
+    "payload_bytes": 256 * MIB,
+    "batch_bytes": 1024 * MIB,
+    "batch_points": 10_000_000,
+}
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,253 @@
+"""Update operations as a caller writes them: one frozen struct a kind, made by UpdateOperation.
+
+An operation here has the right types and parsed ids; whether it fits a shard's config and limits
+is the matter of `check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from edge.model import fields, json_path
+from edge.model.config import Choice
+from edge.model.filter import Filter
+from edge.model.limits import HARD_VALUES
+from edge.model.point import Point, PointVectors, same_payloads
+from edge.model.point_id import PointId, PointIdLike, parse_ids
+
+Target: TypeAlias = tuple[PointId, ...] | Filter
+"""The points that an operation is about: named by id, or by what they fulfil."""
+
+
+class UpdateMode(Choice):
+    """Which points an upsert touches: all, only those that are new, only those that are there."""
+
+    Upsert = "Upsert"
+    InsertOnly = "InsertOnly"
+    UpdateOnly = "UpdateOnly"
+
+
+class UpdateOperation(Struct, frozen=True):
+    """One change of a shard. Make it by the static methods, with the arguments of Qdrant Edge.
+
+    Any iterable is taken for a list. All raise ValidationError naming the argument.
+    """
+
+    @staticmethod
+    def upsert_points(
+        points: Iterable[Point],
+        condition: Filter | None = None,
+        update_mode: UpdateMode | None = None,
+    ) -> UpdateOperation:
+        """Insert points, or replace them whole. `condition` gates only points already stored."""
+        return UpsertPoints(points, condition, update_mode)
+
+    @staticmethod
+    def delete_points(point_ids: Iterable[PointIdLike]) -> UpdateOperation:
+        """Delete points; an id that is not there is passed over."""
+        return DeletePoints(_ids(point_ids))
+
+    @staticmethod
+    def delete_points_by_filter(filter: Filter) -> UpdateOperation:
+        """Delete every point that matches; an empty filter deletes all."""
+        return DeletePoints(_filter(filter))
+
+    @staticmethod
+    def update_vectors(
+        point_vectors: Iterable[PointVectors], condition: Filter | None = None
+    ) -> UpdateOperation:
+        """Replace the named vectors of stored points; only of those that fulfil `condition`."""
+        return UpdateVectors(point_vectors, condition)
+
+    @staticmethod
+    def delete_vectors(
+        point_ids: Iterable[PointIdLike], vector_names: Iterable[str]
+    ) -> UpdateOperation:
+        """Take the named vectors away from points."""
+        return DeleteVectors(_ids(point_ids), vector_names)
+
+    @staticmethod
+    def delete_vectors_by_filter(filter: Filter, vector_names: Iterable[str]) -> UpdateOperation:
+        """Take the named vectors away from the points that match."""
+        return DeleteVectors(_filter(filter), vector_names)
+
+    @staticmethod
+    def set_payload(
+        point_ids: Iterable[PointIdLike], payload: dict[str, Any], key: str | None = None
+    ) -> UpdateOperation:
+        """Merge `payload` into that of points, or into the object at the path `key` of it."""
+        return SetPayload(_ids(point_ids), payload, key)
+
+    @staticmethod
+    def set_payload_by_filter(
+        filter: Filter, payload: dict[str, Any], key: str | None = None
+    ) -> UpdateOperation:
+        """As `set_payload`, for the points that match."""
+        return SetPayload(_filter(filter), payload, key)
+
+    @staticmethod
+    def overwrite_payload(
+        point_ids: Iterable[PointIdLike], payload: dict[str, Any], key: str | None = None
+    ) -> UpdateOperation:
+        """Replace the payload of points, or what is at the path `key` of it."""
+        return OverwritePayload(_ids(point_ids), payload, key)
+
+    @staticmethod
+    def overwrite_payload_by_filter(
+        filter: Filter, payload: dict[str, Any], key: str | None = None
+    ) -> UpdateOperation:
+        """As `overwrite_payload`, for the points that match."""
+        return OverwritePayload(_filter(filter), payload, key)
+
+    @staticmethod
+    def delete_payload(point_ids: Iterable[PointIdLike], keys: Iterable[str]) -> UpdateOperation:
+        """Remove what is at the paths `keys` from the payload of points."""
+        return DeletePayload(_ids(point_ids), keys)
+
+    @staticmethod
+    def delete_payload_by_filter(filter: Filter, keys: Iterable[str]) -> UpdateOperation:
+        """As `delete_payload`, for the points that match."""
+        return DeletePayload(_filter(filter), keys)
+
+    @staticmethod
+    def clear_payload(point_ids: Iterable[PointIdLike]) -> UpdateOperation:
+        """Remove the whole payload of points."""
+        return ClearPayload(_ids(point_ids))
+
+    @staticmethod
+    def clear_payload_by_filter(filter: Filter) -> UpdateOperation:
+        """As `clear_payload`, for the points that match."""
+        return ClearPayload(_filter(filter))
+
+
+class UpsertPoints(UpdateOperation, frozen=True):
+    """Insert or replace points. `update_mode` None is read back as Upsert."""
+
+    points: tuple[Point, ...]
+    condition: Filter | None = None
+    update_mode: UpdateMode = UpdateMode.Upsert
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            points: Iterable[Point],
+            condition: Filter | None = None,
+            update_mode: UpdateMode | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "points", _all_of(self.points, "points", Point))
+        fields.instance_or_none(self.condition, "condition", Filter)
+        mode = fields.member_or_none(self.update_mode, "update_mode", UpdateMode)
+        force_setattr(self, "update_mode", mode or UpdateMode.Upsert)
+
+
+class UpdateVectors(UpdateOperation, frozen=True):
+    """Replace named vectors of stored points."""
+
+    point_vectors: tuple[PointVectors, ...]
+    condition: Filter | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, point_vectors: Iterable[PointVectors], condition: Filter | None = None
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        found = _all_of(self.point_vectors, "point_vectors", PointVectors)
+        force_setattr(self, "point_vectors", found)
+        fields.instance_or_none(self.condition, "condition", Filter)
+
+
+class DeletePoints(UpdateOperation, frozen=True):
+    """Delete points."""
+
+    target: Target
+
+
+class DeleteVectors(UpdateOperation, frozen=True):
+    """Take named vectors away from points."""
+
+    target: Target
+    vector_names: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, target: Target, vector_names: Iterable[str]) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "vector_names", fields.texts(self.vector_names, "vector_names"))
+
+
+class PayloadChange(UpdateOperation, frozen=True, eq=False):
+    """What setting and overwriting a payload have in common."""
+
+    target: Target
+    payload: dict[str, Any]
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.payload, dict):
+            fields.refuse("payload", "a dict", self.payload)
+        if fields.text_or_none(self.key, "key") is not None:
+            json_path.parse(str(self.key))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, PayloadChange)
+            and type(other) is type(self)
+            and (self.target, self.key) == (other.target, other.key)
+            and same_payloads(self.payload, other.payload)
+        )
+
+
+class SetPayload(PayloadChange, frozen=True, eq=False):
+    """Merge into the payload of points."""
+
+
+class OverwritePayload(PayloadChange, frozen=True, eq=False):
+    """Replace the payload of points."""
+
+
+class DeletePayload(UpdateOperation, frozen=True):
+    """Remove what is at the paths `keys` from the payload of points."""
+
+    target: Target
+    keys: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, target: Target, keys: Iterable[str]) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "keys", fields.texts(self.keys, "keys"))
+        for key in self.keys:
+            json_path.parse(key)
+
+
+class ClearPayload(UpdateOperation, frozen=True):
+    """Remove the whole payload of points."""
+
+    target: Target
+
+
+def _ids(values: Iterable[PointIdLike]) -> tuple[PointId, ...]:
+    return tuple(parse_ids(fields.sequence(values, "point_ids", HARD_VALUES)))
+
+
+def _filter(value: Filter) -> Filter:
+    return fields.instance(value, "filter", Filter)
+
+
+def _all_of(values: Any, field: str, kind: type[Any]) -> tuple[Any, ...]:
+    found = fields.sequence(values, field)
+    if not set(map(type, found)) <= {kind}:
+        for i, value in enumerate(found):
+            fields.instance(value, f"{field}[{i}]", kind)
+    return found

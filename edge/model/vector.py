@@ -1,0 +1,150 @@
+"""Vectors as they come from a caller: anything that holds real numbers becomes read-only float32.
+
+Values are not looked at here beyond their type; NaN, infinity and length are refused when a whole
+operation is checked against the config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from struct import Struct as Format
+from struct import error as FormatError
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import ValidationError
+from edge.model import fields
+
+Array: TypeAlias = npt.NDArray[np.float32]
+Vectors: TypeAlias = Array | dict[str, Array]
+VectorLike: TypeAlias = Sequence[float] | npt.NDArray[Any] | memoryview
+VectorsLike: TypeAlias = VectorLike | Mapping[str, VectorLike]
+
+_ONE = np.float32(1).tobytes()
+_ZERO = bytes(4)
+_SHOWN = 2
+_EMPTY = np.frombuffer(_ZERO, np.float32)[:0]
+
+
+@lru_cache(maxsize=256)
+def _packer(length: int) -> Format:
+    return Format(f"{length}f")
+
+
+def as_vector(value: Any, field: str = "vector") -> Array:
+    """The numbers of `value` as a read-only float32[n] of its own memory.
+
+    Takes lists, tuples and other sequences of numbers, numpy arrays of a real dtype, array.array,
+    memoryviews of numbers, and objects that numpy can view. Raises ValidationError naming the
+    field for strings, bytes, bools, None, nested lists, complex numbers, and numbers too large
+    for float32.
+    """
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return _from_numbers(value, field)
+    if kind is np.ndarray:
+        return _from_array(value, field)
+    return _from_other(value, field)
+
+
+def _from_numbers(values: Sequence[Any], field: str) -> Array:
+    """struct packs a list of floats three times as fast as numpy and array.array read it."""
+    try:
+        packed = _packer(len(values)).pack(*values)
+    except (FormatError, OverflowError, TypeError, ValueError):
+        _refuse_element(values, field)
+    # struct takes bools for numbers. They can only have become 0.0 or 1.0, so only a vector that
+    # holds such bytes is looked at element by element.
+    if (_ONE in packed or _ZERO in packed) and not {bool, np.bool_}.isdisjoint(map(type, values)):
+        _refuse_element(values, field)
+    return np.frombuffer(packed, np.float32) if packed else _EMPTY
+
+
+def _refuse_element(values: Sequence[Any], field: str) -> None:
+    for i, value in enumerate(values):
+        if isinstance(value, (list, tuple, np.ndarray)):
+            raise ValidationError(f"{field}[{i}]: multivectors are not supported yet")
+        fields.number(value, f"{field}[{i}]")
+        if abs(value) > np.finfo(np.float32).max:
+            fields.refuse(f"{field}[{i}]", "a number that fits in float32", value)
+    raise ValidationError(f"{field}: expected a list of numbers")
+
+
+def _from_array(value: npt.NDArray[Any], field: str) -> Array:
+    if value.ndim == 1 and value.dtype == np.float32 and value.size:
+        # bytes are memory of our own that nobody can write to, for one copy.
+        return np.frombuffer(value.tobytes(), np.float32)
+    if value.ndim != 1:
+        raise ValidationError(
+            f"{field}: expected one dimension, got shape {value.shape}"
+            + (" (multivectors are not supported yet)" if value.ndim == 2 else "")
+        )
+    if value.dtype == object:
+        return _from_numbers(value.tolist(), field)
+    if value.dtype.kind not in "fiu":
+        raise ValidationError(f"{field}: expected real numbers, got an array of {value.dtype}")
+    with np.errstate(over="ignore"):
+        result = value.astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+def _from_other(value: Any, field: str) -> Array:
+    if isinstance(value, (str, bytes, bytearray, Mapping)):
+        fields.refuse(field, "a list of numbers", value)
+    if isinstance(value, memoryview) and value.format in ("B", "b", "c"):
+        raise ValidationError(f"{field}: expected numbers, got bytes; cast the view to 'f'")
+    if hasattr(value, "__array__") or isinstance(value, memoryview):
+        return _from_array(_as_array(value, field), field)
+    if isinstance(value, Sequence):
+        return _from_numbers(tuple(value), field)
+    fields.refuse(field, "a list of numbers", value)
+
+
+def _as_array(value: Any, field: str) -> npt.NDArray[Any]:
+    """What other libraries (tensors, data frames) show of themselves to numpy."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(value).__name__
+        raise ValidationError(f"{field}: numpy cannot read a {kind}: {error}") from None
+
+
+def as_vectors(value: Any, field: str = "vector") -> Vectors:
+    """One vector, or a new dict of them by name. Raises ValidationError naming the field."""
+    if not isinstance(value, Mapping):
+        return as_vector(value, field)
+    return {
+        fields.text(name, f"{field}: name"): as_vector(item, f"{field} {name!r}")
+        for name, item in value.items()
+    }
+
+
+def by_name(vectors: Vectors) -> dict[str, Array]:
+    """The vectors by name; a lone vector is the one named ""."""
+    return vectors if isinstance(vectors, dict) else {"": vectors}
+
+
+def same_vectors(first: object, second: object) -> bool:
+    """Whether two results of `as_vectors` have the same names and numbers."""
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.array_equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(
+            same_vectors(item, second[name]) for name, item in first.items()
+        )
+    return first == second
+
+
+def shown_vectors(vectors: Any) -> str:
+    """Vectors on one line: `[0.1, 0.2, … 384]`, or such lists by name."""
+    if isinstance(vectors, dict):
+        return "{" + ", ".join(f"{k!r}: {shown_vectors(v)}" for k, v in vectors.items()) + "}"
+    if vectors is None:
+        return "None"
+    length = len(vectors)
+    head = ", ".join(f"{float(x):.6g}" for x in vectors[: length if length <= 4 else _SHOWN])
+    return f"[{head}]" if length <= 4 else f"[{head}, … {length}]"
