@@ -1,0 +1,1 @@
+"""The disk room: everything that opens, writes, checks or names a file of a shard."""
