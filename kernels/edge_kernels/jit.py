@@ -100,12 +100,14 @@ def call(kernel: Door, *arguments: int) -> int:
     return kernel(block.buffer_info()[0])
 
 
-@numba.njit(cache=True)
-def address_of(values: AnyArray) -> int:
+def _address_of(values: AnyArray) -> int:
     """Address of the first element of a C-contiguous array (0.25 us; `.ctypes.data` takes five
     times that). The array must outlive every use of the address.
     """
     return values.ctypes.data
+
+
+address_of: Callable[[AnyArray], int] = numba.njit(cache=True)(_address_of)
 
 
 # --- the vector type -------------------------------------------------------------------------

@@ -1,0 +1,373 @@
+"""Walks over an HNSW graph (Malkov and Yashunin, arXiv:1603.09320), and the search door.
+
+Invariants:
+- A candidate is one int64: order key of its distance << 32, then 31 bits that name the node, then
+  one bit "expanded". The node is named by zigzag(node - base): candidates of one walk are totally
+  ordered by (distance, nearness to the base), so a walk among equal vectors still has a direction
+  and always ends. Searches use base 0 (smaller offsets first), building the node that is inserted.
+- A pool is a sorted array of at most ef candidates. A walk marks what it has seen in `visited`
+  (uint16) with an epoch of its own, so nothing is cleared between walks.
+- A list of links is int32, ended by -1 or by its capacity. Links of level 0 are a matrix [n, m0];
+  the list of level L >= 1 of a node is row first[node] + L - 1 of the matrix `upper` [_, m].
+- Kernels check nothing: a graph that comes from disk has been checked before.
+"""
+
+from __future__ import annotations
+
+from edge_kernels.distance import distance_one, distances_of
+from edge_kernels.jit import (
+    distance_of_key,
+    door,
+    fill_bytes,
+    inner,
+    load_f32,
+    load_i32,
+    load_i64,
+    load_u16,
+    load_u64,
+    move_bytes,
+    order_key,
+    prefetch,
+    store_f32,
+    store_i32,
+    store_i64,
+    store_u16,
+)
+
+MAX_ROWS = 2**30  # a node must fit into the 31 bits of zigzag
+
+# The words every kernel of the graph finds in its argument block, as byte positions.
+METRIC, ROWS, SIZE, LINKS0, M0, UPPER, FIRST, M = range(0, 64, 8)
+ENTRY, TOP, VISITED, VISITED_BYTES, EPOCH, FRESH, DISTANCES, POOL, EF = range(64, 136, 8)
+# ROWS address of float32 rows of SIZE bytes; FIRST int32[n]; EPOCH address of an int64;
+# FRESH int32[m0] and DISTANCES float32[max(m0, 4)] hold the neighbours of one hop; POOL int64[EF].
+QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES = range(136, 200, 8)
+# ALLOWED and IDS may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is no limit.
+
+_CUT_SHORT = 1 << 32  # added to the number of results
+
+
+# --- candidates ------------------------------------------------------------------------------
+
+
+@inner
+def candidate_of(distance: float, node: int, base: int) -> int:
+    away = node - base
+    return (order_key(distance) << 32) | (((away << 1) ^ (away >> 63)) << 1)
+
+
+@inner
+def node_of(candidate: int, base: int) -> int:
+    zigzag = (candidate & 0xFFFFFFFF) >> 1
+    return base + ((zigzag >> 1) ^ -(zigzag & 1))
+
+
+@inner
+def distance_of(candidate: int) -> float:
+    return distance_of_key(candidate >> 32)
+
+
+@inner
+def insert_sorted(pool: int, count: int, candidate: int) -> int:
+    """Put `candidate` into the sorted int64 array at `pool`, which has room; its place."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) >> 1
+        if load_i64(pool + 8 * middle) < candidate:
+            low = middle + 1
+        else:
+            high = middle
+    place = pool + 8 * low
+    move_bytes(place + 8, place, 8 * (count - low))
+    store_i64(place, candidate)
+    return low
+
+
+@inner
+def offer(pool: int, count: int, capacity: int, candidate: int) -> int:
+    """Keep `candidate` if it is among the best `capacity`; its place, else `capacity`."""
+    if count < capacity:
+        return insert_sorted(pool, count, candidate)
+    if candidate >= load_i64(pool + 8 * (capacity - 1)):
+        return capacity
+    return insert_sorted(pool, capacity - 1, candidate)
+
+
+# --- links -----------------------------------------------------------------------------------
+
+
+@inner
+def list_index(graph: int, node: int, level: int) -> int:
+    """Row of the list of `node` in the matrix of its level."""
+    if level == 0:
+        return node
+    return load_i32(load_i64(graph + FIRST) + 4 * node) + level - 1
+
+
+@inner
+def links_at(graph: int, node: int, level: int) -> int:
+    """Address of the list of `node` at `level`."""
+    row = list_index(graph, node, level)
+    if level == 0:
+        return load_i64(graph + LINKS0) + 4 * load_i64(graph + M0) * row
+    return load_i64(graph + UPPER) + 4 * load_i64(graph + M) * row
+
+
+@inner
+def capacity_at(graph: int, level: int) -> int:
+    return load_i64(graph + M0) if level == 0 else load_i64(graph + M)
+
+
+@inner
+def next_epoch(graph: int) -> int:
+    """A mark that no cell of `visited` carries yet."""
+    counter = load_i64(graph + EPOCH)
+    epoch = load_i64(counter) + 1
+    if epoch > 65535:
+        fill_bytes(load_i64(graph + VISITED), 0, load_i64(graph + VISITED_BYTES))
+        epoch = 1
+    store_i64(counter, epoch)
+    return epoch
+
+
+@inner
+def _prefetch_row(row: int) -> None:
+    """The first four cache lines; the hardware brings the rest of a row."""
+    for at in range(0, 256, 64):
+        prefetch(row + at)
+
+
+@inner
+def _gather_fresh(graph: int, node: int, level: int, epoch: int) -> int:
+    """Mark the neighbours of `node` not yet seen and list them at FRESH; their number."""
+    links, capacity = links_at(graph, node, level), capacity_at(graph, level)
+    visited, fresh = load_i64(graph + VISITED), load_i64(graph + FRESH)
+    rows, size = load_i64(graph + ROWS), load_i64(graph + SIZE)
+    count = 0
+    for at in range(capacity):
+        neighbour = load_i32(links + 4 * at)
+        if neighbour < 0:
+            break
+        if load_u16(visited + 2 * neighbour) != epoch:
+            store_u16(visited + 2 * neighbour, epoch)
+            store_i32(fresh + 4 * count, neighbour)
+            _prefetch_row(rows + size * neighbour)
+            count += 1
+    return count
+
+
+@inner
+def _measure(graph: int, query: int, offsets: int, count: int) -> None:
+    """Distances of the query to the listed rows, to DISTANCES."""
+    rows, size, out = load_i64(graph + ROWS), load_i64(graph + SIZE), load_i64(graph + DISTANCES)
+    distances_of(load_i64(graph + METRIC), query, rows, size, offsets, count, out)
+
+
+# --- walks -----------------------------------------------------------------------------------
+
+
+@inner
+def start(graph: int, query: int, base: int) -> int:
+    """The entry point as a candidate."""
+    entry, size = load_i64(graph + ENTRY), load_i64(graph + SIZE)
+    row = load_i64(graph + ROWS) + size * entry
+    return candidate_of(distance_one(load_i64(graph + METRIC), query, row, size), entry, base)
+
+
+@inner
+def descend(graph: int, query: int, base: int, best: int, high: int, low: int) -> int:
+    """Walk greedily through the levels high..low, each until no neighbour is better."""
+    distances = load_i64(graph + DISTANCES)
+    for level in range(high, low - 1, -1):
+        improved = True
+        while improved:
+            improved = False
+            links, capacity = links_at(graph, node_of(best, base), level), load_i64(graph + M)
+            count = 0
+            while count < capacity and load_i32(links + 4 * count) >= 0:
+                count += 1
+            _measure(graph, query, links, count)
+            for at in range(count):
+                distance, node = load_f32(distances + 4 * at), load_i32(links + 4 * at)
+                candidate = candidate_of(distance, node, base)
+                if candidate < best:
+                    best, improved = candidate, True
+    return best
+
+
+@inner
+def walk(graph: int, query: int, base: int, best: int, level: int, limit: int) -> int:
+    """Fill POOL with the EF nearest that can be reached from `best`; their number.
+
+    Stops after `limit` hops if that is not 0, and then adds _CUT_SHORT.
+    """
+    pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
+    fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
+    epoch = next_epoch(graph)
+    store_u16(load_i64(graph + VISITED) + 2 * node_of(best, base), epoch)
+    store_i64(pool, best)
+    count, cursor, hops = 1, 0, 0
+    while cursor < count:
+        candidate = load_i64(pool + 8 * cursor)
+        if candidate & 1:
+            cursor += 1
+            continue
+        if limit != 0 and hops == limit:
+            return count + _CUT_SHORT
+        hops += 1
+        store_i64(pool + 8 * cursor, candidate | 1)
+        cursor += 1
+        found = _gather_fresh(graph, node_of(candidate, base), level, epoch)
+        _measure(graph, query, fresh, found)
+        for at in range(found):
+            distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)
+            place = offer(pool, count, capacity, candidate_of(distance, node, base))
+            if place < capacity:
+                count = min(count + 1, capacity)
+                cursor = min(cursor, place)
+    return count
+
+
+@inner
+def _is_allowed(allowed: int, node: int) -> bool:
+    return ((load_i64(allowed + 8 * (node >> 6)) >> (node & 63)) & 1) == 1
+
+
+@inner
+def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
+    """As `walk` on level 0 with base 0, but only allowed nodes enter POOL.
+
+    All nodes are walked through. They wait in a heap that has room for every node, and the walk
+    goes on until the nearest one waiting is farther than EF allowed ones.
+    """
+    pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
+    fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
+    allowed, heap = load_i64(graph + ALLOWED), load_i64(graph + HEAP)
+    epoch = next_epoch(graph)
+    store_u16(load_i64(graph + VISITED) + 2 * node_of(best, 0), epoch)
+    count, waiting, hops = 0, 1, 0
+    store_i64(heap, best)
+    if _is_allowed(allowed, node_of(best, 0)):
+        store_i64(pool, best)
+        count = 1
+    while waiting > 0:
+        candidate = load_i64(heap)
+        if count == capacity and candidate > load_i64(pool + 8 * (capacity - 1)):
+            break
+        if limit != 0 and hops == limit:
+            return count + _CUT_SHORT
+        hops += 1
+        waiting -= 1
+        _sift_down(heap, waiting, load_i64(heap + 8 * waiting))
+        found = _gather_fresh(graph, node_of(candidate, 0), 0, epoch)
+        _measure(graph, query, fresh, found)
+        for at in range(found):
+            node = load_i32(fresh + 4 * at)
+            candidate = candidate_of(load_f32(distances + 4 * at), node, 0)
+            if count == capacity and candidate > load_i64(pool + 8 * (capacity - 1)):
+                continue
+            _sift_up(heap, waiting, candidate)
+            waiting += 1
+            if _is_allowed(allowed, node) and offer(pool, count, capacity, candidate) < capacity:
+                count = min(count + 1, capacity)
+    return count
+
+
+@inner
+def _sift_up(heap: int, place: int, value: int) -> None:
+    """Put `value` into the heap of int64, whose free place is `place`."""
+    while place > 0:
+        parent = (place - 1) >> 1
+        above = load_i64(heap + 8 * parent)
+        if above <= value:
+            break
+        store_i64(heap + 8 * place, above)
+        place = parent
+    store_i64(heap + 8 * place, value)
+
+
+@inner
+def _sift_down(heap: int, count: int, value: int) -> None:
+    """Put `value` into the heap of `count` int64, whose free place is the root."""
+    place = 0
+    child = 1
+    while child < count:
+        if child + 1 < count and load_i64(heap + 8 * child + 8) < load_i64(heap + 8 * child):
+            child += 1
+        below = load_i64(heap + 8 * child)
+        if below >= value:
+            break
+        store_i64(heap + 8 * place, below)
+        place = child
+        child = 2 * place + 1
+    store_i64(heap + 8 * place, value)
+
+
+# --- results ---------------------------------------------------------------------------------
+
+
+@inner
+def _id_before(ids: int, a: int, b: int) -> bool:
+    """Whether the id row of node `a` comes before that of node `b` (uint64[3], lexicographic)."""
+    for at in range(0, 24, 8):
+        x, y = load_u64(ids + 24 * a + at), load_u64(ids + 24 * b + at)
+        if x != y:
+            return x < y  # type: ignore[no-any-return]
+    return False
+
+
+@inner
+def _sort_run(first: int, count: int, ids: int) -> None:
+    """Shell sort by id of `count` candidates of equal distance, at address `first`."""
+    gap = 1
+    while 3 * gap + 1 < count:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for at in range(gap, count):
+            moving = load_i64(first + 8 * at)
+            place = at
+            while place >= gap:
+                other = load_i64(first + 8 * (place - gap))
+                if not _id_before(ids, node_of(moving, 0), node_of(other, 0)):
+                    break
+                store_i64(first + 8 * place, other)
+                place -= gap
+            store_i64(first + 8 * place, moving)
+        gap //= 3
+
+
+@inner
+def _sort_ties(pool: int, count: int, ids: int, k: int) -> None:
+    """Order the runs of equal distance by id, as far as they touch the first `k`."""
+    begin = 0
+    while begin < min(k, count):
+        key = load_i64(pool + 8 * begin) >> 32
+        end = begin + 1
+        while end < count and load_i64(pool + 8 * end) >> 32 == key:
+            end += 1
+        if end - begin > 1:
+            _sort_run(pool + 8 * begin, end - begin, ids)
+        begin = end
+
+
+@door
+def search_door(graph: int) -> int:
+    """Nearest K of QUERY by (distance, id), to OUT_OFFSETS uint32[K] and OUT_DISTANCES float32[K].
+
+    Returns how many were found, plus 1 << 32 if LIMIT cut the walk short. ENTRY must be a node.
+    """
+    query, limit, k = load_i64(graph + QUERY), load_i64(graph + LIMIT), load_i64(graph + K)
+    best = descend(graph, query, 0, start(graph, query, 0), load_i64(graph + TOP), 1)
+    if load_i64(graph + ALLOWED) == 0:
+        outcome = walk(graph, query, 0, best, 0, limit)
+    else:
+        outcome = walk_allowed(graph, query, best, limit)
+    pool, count = load_i64(graph + POOL), outcome & (_CUT_SHORT - 1)
+    if load_i64(graph + IDS) != 0:
+        _sort_ties(pool, count, load_i64(graph + IDS), k)
+    offsets, distances = load_i64(graph + OUT_OFFSETS), load_i64(graph + OUT_DISTANCES)
+    for at in range(min(k, count)):
+        candidate = load_i64(pool + 8 * at)
+        store_i32(offsets + 4 * at, node_of(candidate, 0))
+        store_f32(distances + 4 * at, distance_of(candidate))
+    return min(k, count) + (outcome & _CUT_SHORT)
