@@ -109,7 +109,8 @@ def _weight_of_keys(value: dict[Any, Any]) -> int:
     except TypeError:
         wrong = next(key for key in value if not isinstance(key, str))
         raise _Refused(f"expected str keys, got {fields.shown(wrong)}") from None
-    _check_surrogates(joined)
+    if not joined.isascii():
+        _check_surrogates(joined)
     return len(joined)
 
 
@@ -151,14 +152,14 @@ def _plain_float(value: float, depth: int, budget: _Budget) -> float:
 
 
 def _plain_str(value: str, depth: int, budget: _Budget) -> str:
-    budget.spend(len(value))
-    _check_surrogates(value)
+    budget.left -= len(value)
+    if budget.left < 0 or not value.isascii():
+        budget.spend(0)
+        _check_surrogates(value)
     return value
 
 
 def _check_surrogates(value: str) -> None:
-    if value.isascii():
-        return
     try:
         value.encode()
     except UnicodeEncodeError:

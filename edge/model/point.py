@@ -7,6 +7,7 @@ payloads encoded), all of its points or none; ids may repeat in it, the later on
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,13 +15,27 @@ import numpy.typing as npt
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from edge.errors import LimitExceeded, UnknownVector, ValidationError, WrongDimension
 from edge.model import fields
+from edge.model.config import EdgeConfig
+from edge.model.limits import DEFAULT_LIMITS, Limits
 from edge.model.payload import decode_payload, encode_payload
-from edge.model.point_id import IdRows, PointId, PointIdLike, parse_id
+from edge.model.point_id import (
+    IdRows,
+    PointId,
+    PointIdLike,
+    as_rows,
+    decode_id,
+    encode_ids,
+    parse_id,
+)
 from edge.model.vector import (
+    Array,
     Vectors,
     VectorsLike,
+    as_blocks,
     as_vectors,
+    by_name,
     same_vectors,
     shown_vectors,
 )
@@ -189,3 +204,181 @@ class PointBatch(Struct, frozen=True, eq=False):
         return sum(column.data.nbytes for column in self.vectors.values()) + sum(
             len(blob) for blob in self.payloads if blob is not None
         )
+
+
+Label: TypeAlias = Callable[[int], str]
+"""How an error message calls the point at a place in its batch."""
+
+
+def batch_of(
+    points: Sequence[Point], config: EdgeConfig, limits: Limits = DEFAULT_LIMITS
+) -> PointBatch:
+    """All points checked and put into columns, or an error that names the first wrong one.
+
+    Raises LimitExceeded (points, bytes, payloads), UnknownVector, WrongDimension, and
+    ValidationError for values that are not finite and payloads that are none. An empty sequence is
+    an empty batch; a point may leave out some vectors or all.
+    """
+
+    def label(row: int) -> str:
+        return f"points[{row}] (id {points[row].id})"
+
+    _check_count(len(points), limits)
+    vectors = _columns([point.vector for point in points], config, limits, label)
+    payloads = _payloads([point.payload for point in points], vectors, limits, label)
+    return PointBatch(encode_ids([point.id for point in points]), vectors, payloads)
+
+
+def batch_of_vectors(
+    changes: Sequence[PointVectors], config: EdgeConfig, limits: Limits = DEFAULT_LIMITS
+) -> PointBatch:
+    """As `batch_of`, for changed vectors: a batch whose `payloads` is empty."""
+
+    def label(row: int) -> str:
+        return f"point_vectors[{row}] (id {changes[row].id})"
+
+    _check_count(len(changes), limits)
+    vectors = _columns([change.vector for change in changes], config, limits, label)
+    return PointBatch(encode_ids([change.id for change in changes]), vectors, [])
+
+
+def batch_of_arrays(
+    ids: Sequence[PointIdLike] | npt.NDArray[Any],
+    vectors: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+    payloads: Sequence[dict[str, Any] | None] | None,
+    config: EdgeConfig,
+    limits: Limits = DEFAULT_LIMITS,
+) -> PointBatch:
+    """Columns checked as they are: no work for each point but for its payload.
+
+    `vectors` is float[n, dim], or a dict of such by name; every point has each. Errors as
+    `batch_of`, and ValidationError where the columns differ in length.
+    """
+    return batch_of_blocks(as_rows(ids), as_blocks(vectors), payloads, config, limits)
+
+
+def batch_of_blocks(
+    ids: IdRows,
+    blocks: dict[str, npt.NDArray[np.float32]],
+    payloads: Sequence[dict[str, Any] | None] | None,
+    config: EdgeConfig,
+    limits: Limits = DEFAULT_LIMITS,
+) -> PointBatch:
+    """As `batch_of_arrays`, for ids and blocks in the form that this room keeps them."""
+
+    def label(row: int) -> str:
+        return f"row {row} (id {decode_id(ids[row])})"
+
+    count = len(ids)
+    _check_count(count, limits)
+    for name, block in blocks.items():
+        size = _size_of(name, config, lambda: "vectors")
+        if block.shape != (count, size):
+            kind = WrongDimension if block.shape[1] != size else ValidationError
+            expected = [count, size]
+            raise kind(f"vectors {name!r}: expected shape {expected}, got {list(block.shape)}")
+        _check_finite(block, None, name, label)
+    if payloads is not None and len(payloads) != count:
+        raise ValidationError(f"payloads: expected {count} entries, got {len(payloads)}")
+    vectors = {name: VectorColumn(None, block) for name, block in blocks.items()}
+    given = [None] * count if payloads is None else payloads
+    return PointBatch(ids, vectors, _payloads(given, vectors, limits, label))
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count > limits.batch_points:
+        raise LimitExceeded(f"{count} points in one batch, at most {limits.batch_points} are taken")
+
+
+def _columns(
+    vectors: list[Vectors], config: EdgeConfig, limits: Limits, label: Label
+) -> dict[str, VectorColumn]:
+    if set(map(type, vectors)) == {np.ndarray}:
+        # The common case: every point has the one default vector.
+        lone: Any = vectors
+        return {"": VectorColumn(None, _stacked(lone, None, "", config, limits, label))}
+    arrays: dict[str, list[Array]] = {}
+    rows: dict[str, list[int]] = {}
+    for row, vector in enumerate(vectors):
+        for name, array in by_name(vector).items():
+            arrays.setdefault(name, []).append(array)
+            rows.setdefault(name, []).append(row)
+    columns = {}
+    for name, found in arrays.items():
+        data = _stacked(found, rows[name], name, config, limits, label)
+        some = None if len(found) == len(vectors) else np.array(rows[name], np.uint32)
+        columns[name] = VectorColumn(some, data)
+    _check_bytes(sum(column.data.nbytes for column in columns.values()), limits)
+    return columns
+
+
+def _stacked(
+    arrays: list[Array],
+    rows: list[int] | None,
+    name: str,
+    config: EdgeConfig,
+    limits: Limits,
+    label: Label,
+) -> npt.NDArray[np.float32]:
+    """The arrays as one block [m, dim]; `rows` are the places in the batch that they belong to."""
+    size = _size_of(name, config, lambda: label(rows[0] if rows else 0))
+    if set(map(len, arrays)) != {size}:
+        at = next(at for at, array in enumerate(arrays) if len(array) != size)
+        where = label(rows[at] if rows else at)
+        raise WrongDimension(
+            f'{where}, vector "{name}": expected {size} numbers, got {len(arrays[at])}'
+        )
+    _check_bytes(len(arrays) * size * 4, limits)
+    # bytes.join copies a list of buffers twice as fast as numpy.concatenate copies arrays.
+    buffers: list[Any] = [*arrays]
+    block = np.frombuffer(b"".join(buffers), np.float32).reshape(-1, size)
+    _check_finite(block, rows, name, label)
+    return block
+
+
+def _size_of(name: str, config: EdgeConfig, where: Callable[[], str]) -> int:
+    params = config.vectors.get(name)
+    if params is None:
+        known = ", ".join(f'"{known}"' for known in config.vectors)
+        raise UnknownVector(f'{where()}, vector "{name}": the shard has {known}')
+    return params.size
+
+
+def _check_finite(
+    block: npt.NDArray[np.float32], rows: list[int] | None, name: str, label: Label
+) -> None:
+    finite = np.isfinite(block)
+    if not finite.all():
+        at, column = np.argwhere(~finite)[0].tolist()
+        where = label(rows[at] if rows else at)
+        raise ValidationError(
+            f'{where}, vector "{name}"[{column}]: {block[at, column]} is not a finite number'
+        )
+
+
+def _check_bytes(size: int, limits: Limits) -> None:
+    if size > limits.batch_bytes:
+        raise LimitExceeded(f"batch: {size} bytes, at most {limits.batch_bytes} are taken")
+
+
+def _payloads(
+    payloads: Sequence[dict[str, Any] | None],
+    vectors: dict[str, VectorColumn],
+    limits: Limits,
+    label: Label,
+) -> list[bytes | None]:
+    size = sum(column.data.nbytes for column in vectors.values())
+    encoded: list[bytes | None] = []
+    for row, payload in enumerate(payloads):
+        blob = None if payload is None else _payload(payload, row, limits, label)
+        size += len(blob or b"")
+        _check_bytes(size, limits)
+        encoded.append(blob)
+    return encoded
+
+
+def _payload(payload: Any, row: int, limits: Limits, label: Label) -> bytes:
+    try:
+        return encode_payload(payload, limits)
+    except ValidationError as error:
+        raise type(error)(f"{label(row)}, {error}") from None

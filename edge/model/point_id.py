@@ -84,6 +84,17 @@ def encode_ids(ids: Sequence[PointId] | npt.NDArray[Any]) -> IdRows:
     return np.array([_row(value) for value in ids], np.uint64).reshape(-1, 3)
 
 
+def as_rows(ids: Any, field: str = "ids") -> IdRows:
+    """Ids of any iterable, an integer array, or rows that are rows already, as uint64[n, 3]."""
+    if not isinstance(ids, np.ndarray):
+        return encode_ids(parse_ids(ids, field))
+    if ids.ndim != 2 or ids.shape[1] != 3 or ids.dtype != np.uint64:
+        return encode_ids(ids)
+    if ids.size and (int(ids[:, 0].max()) > KIND_UUID or ids[ids[:, 0] == KIND_INT, 1].any()):
+        raise ValidationError(f"{field}: rows that stand for no id")
+    return ids.copy() if ids.flags.writeable else ids
+
+
 def _encode_array(ids: npt.NDArray[Any]) -> IdRows:
     if ids.dtype == object:
         return encode_ids(parse_ids(ids, "ids"))

@@ -6,9 +6,11 @@ is the matter of `check`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
@@ -17,7 +19,8 @@ from edge.model.config import Choice
 from edge.model.filter import Filter
 from edge.model.limits import HARD_VALUES
 from edge.model.point import Point, PointVectors, same_payloads
-from edge.model.point_id import PointId, PointIdLike, parse_ids
+from edge.model.point_id import IdRows, PointId, PointIdLike, as_rows, parse_ids
+from edge.model.vector import as_blocks, same_vectors
 
 Target: TypeAlias = tuple[PointId, ...] | Filter
 """The points that an operation is about: named by id, or by what they fulfil."""
@@ -45,6 +48,17 @@ class UpdateOperation(Struct, frozen=True):
     ) -> UpdateOperation:
         """Insert points, or replace them whole. `condition` gates only points already stored."""
         return UpsertPoints(points, condition, update_mode)
+
+    @staticmethod
+    def upsert_arrays(
+        ids: Iterable[PointIdLike] | npt.NDArray[Any],
+        vectors: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]],
+        payloads: Iterable[dict[str, Any] | None] | None = None,
+        condition: Filter | None = None,
+        update_mode: UpdateMode | None = None,
+    ) -> UpdateOperation:
+        """Ours: as `upsert_points`, from columns: `vectors` float[n, dim], or such by name."""
+        return UpsertArrays(ids, vectors, payloads, condition, update_mode)
 
     @staticmethod
     def delete_points(point_ids: Iterable[PointIdLike]) -> UpdateOperation:
@@ -145,6 +159,49 @@ class UpsertPoints(UpdateOperation, frozen=True):
         fields.instance_or_none(self.condition, "condition", Filter)
         mode = fields.member_or_none(self.update_mode, "update_mode", UpdateMode)
         force_setattr(self, "update_mode", mode or UpdateMode.Upsert)
+
+
+class UpsertArrays(UpdateOperation, frozen=True, eq=False):
+    """Insert or replace points given as columns: `ids` uint64[n, 3], `vectors` float32[n, dim]."""
+
+    ids: IdRows
+    vectors: dict[str, npt.NDArray[np.float32]]
+    payloads: tuple[dict[str, Any] | None, ...] | None = None
+    condition: Filter | None = None
+    update_mode: UpdateMode = UpdateMode.Upsert
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            ids: Iterable[PointIdLike] | npt.NDArray[Any],
+            vectors: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]],
+            payloads: Iterable[dict[str, Any] | None] | None = None,
+            condition: Filter | None = None,
+            update_mode: UpdateMode | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "ids", as_rows(self.ids, "ids"))
+        force_setattr(self, "vectors", as_blocks(self.vectors))
+        if self.payloads is not None:
+            force_setattr(self, "payloads", fields.sequence(self.payloads, "payloads"))
+        fields.instance_or_none(self.condition, "condition", Filter)
+        mode = fields.member_or_none(self.update_mode, "update_mode", UpdateMode)
+        force_setattr(self, "update_mode", mode or UpdateMode.Upsert)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is UpsertArrays
+            and (self.condition, self.update_mode) == (other.condition, other.update_mode)
+            and np.array_equal(self.ids, other.ids)
+            and same_vectors(self.vectors, other.vectors)
+            and same_payloads(self.payloads, other.payloads)
+        )
+
+    def __repr__(self) -> str:
+        shapes = {name: list(block.shape) for name, block in self.vectors.items()}
+        return f"UpsertArrays({len(self.ids)} points, vectors={shapes})"
 
 
 class UpdateVectors(UpdateOperation, frozen=True):

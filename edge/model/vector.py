@@ -6,6 +6,8 @@ operation is checked against the config.
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct as Format
@@ -23,10 +25,10 @@ Vectors: TypeAlias = Array | dict[str, Array]
 VectorLike: TypeAlias = Sequence[float] | npt.NDArray[Any] | memoryview
 VectorsLike: TypeAlias = VectorLike | Mapping[str, VectorLike]
 
-_ONE = np.float32(1).tobytes()
-_ZERO = bytes(4)
+_ZERO_OR_ONE = re.compile(b"\\x00\\x00(?:\\x80\\x3f|\\x00\\x00)").search
+_BOOLS = {bool, np.bool_}
 _SHOWN = 2
-_EMPTY = np.frombuffer(_ZERO, np.float32)[:0]
+_EMPTY = np.frombuffer(bytes(4), np.float32)[:0]
 
 
 @lru_cache(maxsize=256)
@@ -58,7 +60,7 @@ def _from_numbers(values: Sequence[Any], field: str) -> Array:
         _refuse_element(values, field)
     # struct takes bools for numbers. They can only have become 0.0 or 1.0, so only a vector that
     # holds such bytes is looked at element by element.
-    if (_ONE in packed or _ZERO in packed) and not {bool, np.bool_}.isdisjoint(map(type, values)):
+    if _ZERO_OR_ONE(packed) and not _BOOLS.isdisjoint(map(type, values)):
         _refuse_element(values, field)
     return np.frombuffer(packed, np.float32) if packed else _EMPTY
 
@@ -97,7 +99,7 @@ def _from_other(value: Any, field: str) -> Array:
         fields.refuse(field, "a list of numbers", value)
     if isinstance(value, memoryview) and value.format in ("B", "b", "c"):
         raise ValidationError(f"{field}: expected numbers, got bytes; cast the view to 'f'")
-    if hasattr(value, "__array__") or isinstance(value, memoryview):
+    if hasattr(value, "__array__") or isinstance(value, (memoryview, array)):
         return _from_array(_as_array(value, field), field)
     if isinstance(value, Sequence):
         return _from_numbers(tuple(value), field)
@@ -148,3 +150,30 @@ def shown_vectors(vectors: Any) -> str:
     length = len(vectors)
     head = ", ".join(f"{float(x):.6g}" for x in vectors[: length if length <= 4 else _SHOWN])
     return f"[{head}]" if length <= 4 else f"[{head}, … {length}]"
+
+
+def as_blocks(value: Any, field: str = "vectors") -> dict[str, npt.NDArray[np.float32]]:
+    """Whole columns of vectors by name: read-only float32[n, dim] of their own memory.
+
+    Takes one array of shape [n, dim] (the vectors named "") or a dict of such by name; a block
+    that `as_blocks` gave before is not copied. Raises ValidationError naming the field.
+    """
+    named = value if isinstance(value, Mapping) else {"": value}
+    return {
+        fields.text(name, f"{field}: name"): _as_block(item, f"{field} {name!r}")
+        for name, item in named.items()
+    }
+
+
+def _as_block(value: Any, field: str) -> npt.NDArray[np.float32]:
+    block = _as_array(value, field)
+    if block.ndim != 2 or block.dtype.kind not in "fiu":
+        raise ValidationError(
+            f"{field}: expected a 2-d array of real numbers, got {block.dtype}{list(block.shape)}"
+        )
+    if block.dtype == np.float32 and block.flags.c_contiguous and not block.flags.writeable:
+        return block
+    with np.errstate(over="ignore"):
+        own = np.array(block, np.float32, order="C", copy=True)
+    own.setflags(write=False)
+    return own

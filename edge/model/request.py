@@ -1,0 +1,282 @@
+"""Read requests, and what a shard says of itself.
+
+Invariants: optional arguments are read back as what they mean (offset None as 0, with_payload None
+as the request's default, a list of payload keys as a PayloadSelector), so that nobody who answers
+a request looks for None; `timeout` is seconds or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from edge.model import fields, json_path
+from edge.model.filter import Filter
+from edge.model.point_id import PointId, PointIdLike, parse_id
+from edge.model.query import Query, SearchParams
+
+DEFAULT_SCROLL_LIMIT = 10
+
+
+class PayloadSelector(Struct, frozen=True):
+    """Which parts of a payload a result carries: `Include(keys)` or `Exclude(keys)`, by path."""
+
+    Include: ClassVar[type[IncludePayload]]
+    Exclude: ClassVar[type[ExcludePayload]]
+
+    keys: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, keys: Iterable[str]) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "keys", fields.texts(self.keys, "keys"))
+        for key in self.keys:
+            json_path.parse(key)
+
+
+class IncludePayload(PayloadSelector, frozen=True):
+    """Only what the paths reach."""
+
+
+class ExcludePayload(PayloadSelector, frozen=True):
+    """Everything but what the paths reach."""
+
+
+PayloadSelector.Include = IncludePayload
+PayloadSelector.Exclude = ExcludePayload
+
+WithPayload: TypeAlias = bool | PayloadSelector
+WithVector: TypeAlias = bool | tuple[str, ...]
+WithPayloadLike: TypeAlias = bool | Iterable[str] | PayloadSelector | None
+WithVectorLike: TypeAlias = bool | Iterable[str] | None
+
+
+def with_payload(value: Any, default: bool = False) -> WithPayload:
+    """All, nothing or the selected parts of payloads; a list of paths means Include."""
+    if value is None or isinstance(value, bool):
+        return default if value is None else value
+    return value if isinstance(value, PayloadSelector) else IncludePayload(value)
+
+
+def with_vector(value: Any, default: bool = False) -> WithVector:
+    """All, no or the named vectors."""
+    if value is None or isinstance(value, bool):
+        return default if value is None else value
+    return fields.texts(value, "with_vector")
+
+
+class Timed(Struct, frozen=True, kw_only=True):
+    """What every request carries of ours: the seconds after which it is given up, or None."""
+
+    timeout: float | None = None
+
+
+class BestEffort(Timed, frozen=True, kw_only=True):
+    """Requests that may answer, at the timeout, with the best that was found so far."""
+
+    best_effort: bool = False
+
+
+class QueryRequest(BestEffort, frozen=True):
+    """The `limit` best points after the first `offset`, by `query` (None: all, by id, score 1.0).
+
+    `with_payload` and `with_vector` say what results carry (default: neither), `score_threshold`
+    the worst score that is given back. `prefetches` must be empty: not supported yet. Ours, by
+    keyword: `timeout` in seconds, and `best_effort`: at the timeout give the best so far.
+    """
+
+    limit: int
+    offset: int = 0
+    query: Query | None = None
+    prefetches: tuple[()] = ()
+    with_vector: WithVector = False
+    with_payload: WithPayload = False
+    filter: Filter | None = None
+    score_threshold: float | None = None
+    params: SearchParams | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            limit: int,
+            offset: int | None = None,
+            query: Query | None = None,
+            prefetches: Iterable[Any] | None = None,
+            with_vector: WithVectorLike = None,
+            with_payload: WithPayloadLike = None,
+            filter: Filter | None = None,
+            score_threshold: float | None = None,
+            params: SearchParams | None = None,
+            *,
+            timeout: float | None = None,
+            best_effort: bool = False,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        fields.instance_or_none(self.query, "query", Query)
+        prefetches: Any = self.prefetches
+        if prefetches is not None and fields.sequence(prefetches, "prefetches"):
+            fields.unsupported(prefetches, "prefetches")
+        force_setattr(self, "prefetches", ())
+        _ranked(self)
+
+
+class SearchRequest(BestEffort, frozen=True):
+    """The `limit` best points after the first `offset`, by `query`. Otherwise as QueryRequest."""
+
+    query: Query
+    limit: int
+    offset: int = 0
+    filter: Filter | None = None
+    params: SearchParams | None = None
+    with_vector: WithVector = False
+    with_payload: WithPayload = False
+    score_threshold: float | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            query: Query,
+            limit: int,
+            offset: int | None = None,
+            filter: Filter | None = None,
+            params: SearchParams | None = None,
+            with_vector: WithVectorLike = None,
+            with_payload: WithPayloadLike = None,
+            score_threshold: float | None = None,
+            *,
+            timeout: float | None = None,
+            best_effort: bool = False,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        fields.instance(self.query, "query", Query)
+        _ranked(self)
+
+
+def _ranked(request: QueryRequest | SearchRequest) -> None:
+    """Check and complete what both ranked requests have."""
+    force_setattr(request, "limit", fields.integer(request.limit, "limit"))
+    force_setattr(request, "offset", fields.integer_or_none(request.offset, "offset") or 0)
+    force_setattr(request, "with_vector", with_vector(request.with_vector))
+    force_setattr(request, "with_payload", with_payload(request.with_payload))
+    fields.instance_or_none(request.filter, "filter", Filter)
+    threshold = fields.number_or_none(request.score_threshold, "score_threshold")
+    force_setattr(request, "score_threshold", threshold)
+    fields.instance_or_none(request.params, "params", SearchParams)
+    force_setattr(request, "best_effort", fields.flag(request.best_effort, "best_effort"))
+    _timed(request)
+
+
+def _timed(request: Timed) -> None:
+    seconds = fields.number_or_none(request.timeout, "timeout")
+    if seconds is not None and seconds < 0:
+        fields.refuse("timeout", "seconds, not negative", seconds)
+    force_setattr(request, "timeout", seconds)
+
+
+class QueryBatchRequest(Struct, frozen=True):
+    """Several queries answered on one view of the shard."""
+
+    queries: tuple[QueryRequest, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, queries: Iterable[QueryRequest]) -> None: ...
+
+    def __post_init__(self) -> None:
+        found = fields.sequence(self.queries, "queries")
+        for i, query in enumerate(found):
+            fields.instance(query, f"queries[{i}]", QueryRequest)
+        force_setattr(self, "queries", found)
+
+
+class ScrollRequest(Timed, frozen=True):
+    """`limit` points (default 10) in order of id, from the id `offset` on (None: the first).
+
+    `with_payload` defaults to True, `with_vector` to False. `order_by` is not supported yet. Ours,
+    by keyword: `timeout` in seconds.
+    """
+
+    offset: PointId | None = None
+    limit: int = DEFAULT_SCROLL_LIMIT
+    filter: Filter | None = None
+    with_payload: WithPayload = True
+    with_vector: WithVector = False
+    order_by: None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            offset: PointIdLike | None = None,
+            limit: int | None = None,
+            filter: Filter | None = None,
+            with_payload: WithPayloadLike = None,
+            with_vector: WithVectorLike = None,
+            order_by: None = None,
+            *,
+            timeout: float | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        offset = None if self.offset is None else parse_id(self.offset, "offset")
+        force_setattr(self, "offset", offset)
+        limit = fields.integer_or_none(self.limit, "limit")
+        force_setattr(self, "limit", DEFAULT_SCROLL_LIMIT if limit is None else limit)
+        fields.instance_or_none(self.filter, "filter", Filter)
+        force_setattr(self, "with_payload", with_payload(self.with_payload, default=True))
+        force_setattr(self, "with_vector", with_vector(self.with_vector))
+        fields.unsupported(self.order_by, "order_by")
+        _timed(self)
+
+
+class CountRequest(Timed, frozen=True):
+    """How many points match `filter` (None: all). Ours, by keyword: `timeout` in seconds."""
+
+    exact: bool = True
+    filter: Filter | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            exact: bool = True,
+            filter: Filter | None = None,
+            *,
+            timeout: float | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "exact", fields.flag(self.exact, "exact"))
+        fields.instance_or_none(self.filter, "filter", Filter)
+        _timed(self)
+
+
+class ShardInfo(Struct, frozen=True):
+    """What a shard says of itself: Qdrant's four numbers, then ours.
+
+    `sequence` is the last operation that the view shows, `durable_sequence` the last that a power
+    cut cannot take; `log_bytes` and `disk_bytes` the log alone and the whole folder;
+    `deleted_count` points that still take space; `read_only` why nothing more is written, or
+    None; `optimizer` what the optimizer does.
+    """
+
+    segments_count: int
+    points_count: int
+    indexed_vectors_count: int
+    payload_schema: dict[str, Any]
+    sequence: int = 0
+    durable_sequence: int = 0
+    log_bytes: int = 0
+    disk_bytes: int = 0
+    deleted_count: int = 0
+    read_only: str | None = None
+    optimizer: str = "idle"
