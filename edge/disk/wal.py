@@ -359,6 +359,11 @@ class Wal:
         return self._sequence
 
     @property
+    def broken(self) -> bool:
+        """Whether the log refuses to be written for good: what the medium holds is not known."""
+        return self._broken is not None
+
+    @property
     def synced(self) -> int:
         """The newest sequence that is known to be on the medium."""
         return self._synced
