@@ -100,7 +100,7 @@ def newest(table: Table, ids: Ids, wanted: Ids) -> NDArray[np.int64]:
     """
     out = np.empty(wanted.shape[0], np.int64)
     call(
-        _newest,
+        _find,
         address_of(table),
         table.size,
         address_of(ids),
@@ -108,6 +108,10 @@ def newest(table: Table, ids: Ids, wanted: Ids) -> NDArray[np.int64]:
         address_of(wanted),
         wanted.shape[0],
         address_of(out),
+        0,  # no step back below a watermark that no offset reaches
+        ids.shape[0],
+        0,
+        0,
     )
     return out
 
@@ -291,17 +295,6 @@ def _find(block: int) -> int:
             offset = _step_back(previous, watermark, offset)
         if offset >= 0 and _is_deleted(deleted, length, offset):
             offset = -1
-        store_i64(out + 8 * i, offset)
-    return 0
-
-
-@door
-def _newest(block: int) -> int:
-    table, capacity = load_i64(block), load_i64(block + 8)
-    ids, n = load_i64(block + 16), load_i64(block + 24)
-    wanted, count, out = load_i64(block + 32), load_i64(block + 40), load_i64(block + 48)
-    for i in range(count):
-        _, offset = _probe(table, capacity, ids, n, wanted + ID_BYTES * i)
         store_i64(out + 8 * i, offset)
     return 0
 

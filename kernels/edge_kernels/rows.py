@@ -7,6 +7,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,10 +78,11 @@ def _needs_scaling(squared: float) -> bool:
 @door
 def _normalise(block: int) -> int:
     rows, n, size = load_i64(block), load_i64(block + 8), load_i64(block + 16)
-    for row in range(rows, rows + n * size, size):
+    for i in range(n):
+        row = rows + i * size
         squared = -distance_one(DOT, row, row, size)
         if _needs_scaling(squared):
-            length = np.sqrt(squared)
+            length = math.sqrt(squared)
             for at in range(row, row + size, 4):
                 store_f32(at, load_f32(at) / length)
     return 0
