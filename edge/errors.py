@@ -1,0 +1,181 @@
+"""Every error that edgeshard raises, in one tree.
+
+    EdgeError
+      CallerError            (ValueError) the request was wrong; nothing was logged or changed
+        ValidationError      a field has a value it may not have
+          UnknownVector      a vector name that the shard's config does not know
+          WrongDimension     a vector of another length than the config says
+          UnknownField       a payload field that the operation needs and the schema does not know
+          LimitExceeded      a request larger than a limit that the shard sets
+        AlreadyExists        create() found data, or a name is taken
+        NotFound             load() found no data, or an operation names a point that is not there
+      ShardError             the shard cannot serve this now
+        ShardClosed          used before open() or after close(), or in a child made by fork
+        ShardBusy            more requests wait than the shard admits
+        ShardReadOnly        a fault stopped writing; the view still serves, a reopen writes again
+        ShardLocked          another process (or another shard object) has the folder open
+        DeadlineExceeded     the request's timeout ran out
+      Fault                  ours or the disk's
+        StorageFault         (OSError) an operating-system error on a file
+          StorageFull        no space is left for the write; reads and deletes go on
+        CorruptData          bytes on disk are not what was written there
+        ActorCrashed         an actor ended by an error that nobody expected
+
+Invariant: everything that leaves a public method is one of these (never a group, never a bare
+exception of a library), each has a stable `code`, and each survives pickling.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeError(Exception):
+    """The root: catch this to catch whatever edgeshard raises."""
+
+    code: ClassVar[str] = "edge"
+
+
+class CallerError(EdgeError, ValueError):
+    """The request itself is wrong. Nothing was logged, nothing was changed."""
+
+    code = "caller"
+
+
+class ValidationError(CallerError):
+    """A field has a value that it may not have; the message names the field and the limit."""
+
+    code = "validation"
+
+
+class UnknownVector(ValidationError):
+    """A vector name that the shard's config does not know."""
+
+    code = "unknown-vector"
+
+
+class WrongDimension(ValidationError):
+    """A vector whose length is not the one the config gives for its name."""
+
+    code = "wrong-dimension"
+
+
+class UnknownField(ValidationError):
+    """A payload field that the operation needs indexed, and that the schema does not know."""
+
+    code = "unknown-field"
+
+
+class LimitExceeded(ValidationError):
+    """A request that is larger or deeper than the shard's limits allow."""
+
+    code = "limit-exceeded"
+
+
+class AlreadyExists(CallerError):
+    """`create` found data in the folder, or a name is taken by something else."""
+
+    code = "already-exists"
+
+
+class NotFound(CallerError):
+    """`load` found no shard in the folder, or an operation names a point that is not there."""
+
+    code = "not-found"
+
+
+class ShardError(EdgeError):
+    """The shard cannot serve this request now; the request itself may be right."""
+
+    code = "shard"
+
+
+class ShardClosed(ShardError):
+    """The shard is not open: before `open`, after `close`, or in a forked child."""
+
+    code = "closed"
+
+
+class ShardBusy(ShardError):
+    """More requests wait than the shard admits."""
+
+    code = "busy"
+
+
+class ShardReadOnly(ShardError):
+    """A fault stopped all writing. What was acknowledged still serves; reopen to write again."""
+
+    code = "read-only"
+
+
+class ShardLocked(ShardError):
+    """Somebody else has the folder open; the message names the process."""
+
+    code = "locked"
+
+
+class DeadlineExceeded(ShardError):
+    """The request's timeout ran out before there was an answer."""
+
+    code = "deadline"
+
+
+class Fault(EdgeError):
+    """Not the caller's doing: the disk's, or a defect of ours."""
+
+    code = "fault"
+
+
+class StorageFault(Fault, OSError):
+    """The operating system refused a file operation on `path`."""
+
+    code = "storage"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[StorageFault], tuple[str, str]]:
+        return type(self), (self.message, self.path)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.path})" if self.path else self.message
+
+
+class StorageFull(StorageFault):
+    """No space is left for the write. Nothing of it stays; reads and deletes go on."""
+
+    code = "storage-full"
+
+
+class CorruptData(Fault):
+    """The bytes at `offset` of `path` are not what was written there."""
+
+    code = "corrupt"
+
+    def __init__(self, message: str, path: str = "", offset: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.offset = offset
+
+    def __reduce__(self) -> tuple[type[CorruptData], tuple[str, str, int]]:
+        return type(self), (self.message, self.path, self.offset)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.path} at byte {self.offset})" if self.path else self.message
+
+
+class ActorCrashed(Fault):
+    """The actor called `name` ended by an error that nobody expected."""
+
+    code = "actor-crashed"
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.name = name
+
+    def __reduce__(self) -> tuple[type[ActorCrashed], tuple[str, str]]:
+        return type(self), (self.message, self.name)

@@ -1,0 +1,124 @@
+"""Winners become records: their ids, and as much of payload and vectors as was asked for.
+
+Invariant: only the winners' payloads and vectors are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import UnknownVector
+from edge.model.json_path import parse
+from edge.model.point import Record, ResultVector, ScoredPoint
+from edge.model.point_id import decode_ids
+from edge.model.request import ExcludePayload, WithPayload, WithVector
+from edge.payload.select import exclude, include
+from edge.query.search import Hits
+from edge.segment.view import SegmentView
+from edge.vectors.dense import Offsets
+
+Payload = dict[str, Any]
+Show = Callable[[Payload], Payload]
+
+
+class Shown(NamedTuple):
+    """What of each record is shown, parallel to the offsets that were asked for."""
+
+    payloads: Sequence[Payload | None]
+    vectors: Sequence[ResultVector | None]
+
+
+def scored(
+    hits: Hits, scores: NDArray[np.float32], with_payload: WithPayload, with_vector: WithVector
+) -> list[ScoredPoint]:
+    """Return the hits as ScoredPoints, in their order."""
+    if not len(hits.offsets):
+        return []
+    ids = decode_ids(_gather(hits, lambda view: view.ids))
+    versions = _gather(hits, lambda view: view.segment.versions).tolist()
+    payloads, vectors = show_hits(hits, with_payload, with_vector)
+    rows = zip(ids, versions, scores.tolist(), payloads, vectors, strict=True)
+    return [ScoredPoint(*row) for row in rows]
+
+
+def records(hits: Hits, with_payload: WithPayload, with_vector: WithVector) -> list[Record]:
+    """Return the hits as Records, in their order."""
+    if not len(hits.offsets):
+        return []
+    ids = decode_ids(_gather(hits, lambda view: view.ids))
+    payloads, vectors = show_hits(hits, with_payload, with_vector)
+    return [Record(*row) for row in zip(ids, payloads, vectors, strict=True)]
+
+
+def _gather(hits: Hits, column: Callable[[SegmentView], NDArray[Any]]) -> NDArray[Any]:
+    if len(hits.segments) == 1:
+        return column(hits.segments[0])[hits.offsets]
+    rows = [
+        column(hits.segments[owner])[offset]
+        for owner, offset in zip(hits.owners.tolist(), hits.offsets.tolist(), strict=True)
+    ]
+    return np.array(rows)
+
+
+def show_hits(hits: Hits, with_payload: WithPayload, with_vector: WithVector) -> Shown:
+    """Read what is to be shown of each hit."""
+    nothing: list[None] = [None] * len(hits.offsets)
+    payloads: Sequence[Payload | None] = nothing
+    vectors: Sequence[ResultVector | None] = nothing
+    show = _payload_shower(with_payload)
+    if show is not None:
+        payloads = [show(view.payload(offset)) for view, offset in _places(hits)]
+    names = vector_names(hits.segments[0], with_vector) if with_vector is not False else ()
+    if names:
+        vectors = _vectors(hits, names)
+    return Shown(payloads, vectors)
+
+
+def _places(hits: Hits) -> list[tuple[SegmentView, int]]:
+    owners, offsets = hits.owners.tolist(), hits.offsets.tolist()
+    return [(hits.segments[o], offset) for o, offset in zip(owners, offsets, strict=True)]
+
+
+def _payload_shower(selector: WithPayload) -> Show | None:
+    """Return what makes the shown payload of a whole one; None if none is shown."""
+    if isinstance(selector, bool):
+        return _whole if selector else None
+    keep = exclude if isinstance(selector, ExcludePayload) else include
+    paths = [parse(key) for key in selector.keys]
+    return lambda payload: keep(payload, paths)
+
+
+def _whole(payload: Payload) -> Payload:
+    return payload
+
+
+def vector_names(view: SegmentView, selector: WithVector) -> tuple[str, ...]:
+    """Return the names that are asked for, or raise UnknownVector."""
+    known = view.segment.vectors
+    if isinstance(selector, bool):
+        return tuple(known) if selector else ()
+    for name in selector:
+        if name not in known:
+            raise UnknownVector(f"with_vector: there is no vector named {name!r}")
+    return tuple(selector)
+
+
+def _vectors(hits: Hits, names: tuple[str, ...]) -> list[ResultVector | None]:
+    shown: list[dict[str, list[float]]] = [{} for _ in range(len(hits.offsets))]
+    for owner, view in enumerate(hits.segments):
+        places = np.flatnonzero(hits.owners == owner)
+        offsets: Offsets = hits.offsets[places]
+        for name in names:
+            has, block = view.vectors_at(offsets, name)
+            for place, present, row in zip(places.tolist(), has.tolist(), block, strict=True):
+                if present:
+                    shown[place][name] = row.tolist()
+    return [_alone(vectors) for vectors in shown]
+
+
+def _alone(vectors: dict[str, list[float]]) -> ResultVector:
+    return vectors[""] if vectors.keys() == {""} else vectors

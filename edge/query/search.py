@@ -1,0 +1,148 @@
+"""The nearest points of one query, segment by segment.
+
+Invariants
+- A filter is evaluated before the search: what is returned satisfies it, and `k` points are
+  found wherever that many match (exactly by scan, within HNSW's recall by graph).
+- Results are ordered by (distance, id), so equal distances have one order everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from edge_kernels import bits, hnsw, scan
+from numpy.typing import NDArray
+
+from edge.errors import DeadlineExceeded
+from edge.filter.mask import matching
+from edge.model.filter import Filter
+from edge.query.deadline import Deadline
+from edge.segment.view import SegmentView, ShardView
+from edge.vectors.dense import Bits, Block, Offsets
+
+ROWS_A_BLOCK = 16_384
+"""Rows scanned between two looks at the deadline: one or two milliseconds."""
+
+KILOBYTE = 1024
+
+
+class Leaf(NamedTuple):
+    """One vector to search for, in stored form, and how."""
+
+    name: str
+    query: Block
+    k: int
+    filter: Filter | None
+    ef: int
+    exact: bool
+    indexed_only: bool
+    full_scan_bytes: int
+
+
+class Found(NamedTuple):
+    """What one segment has to offer, best first."""
+
+    view: SegmentView
+    offsets: Offsets
+    distances: NDArray[np.float32]
+
+
+class Hits(NamedTuple):
+    """The best of the whole shard, best first: parallel arrays, and the segments they name."""
+
+    segments: tuple[SegmentView, ...]
+    owners: NDArray[np.intp]
+    offsets: Offsets
+    distances: NDArray[np.float32]
+
+
+def search(view: ShardView, leaf: Leaf, deadline: Deadline) -> Hits:
+    """Search all segments for one leaf, and merge by (distance, id)."""
+    found: list[Found] = []
+    for segment in view.segments:
+        if segment.live_count:
+            try:
+                found.append(_search_segment(segment, leaf, deadline))
+            except DeadlineExceeded:
+                if not deadline.best_effort:
+                    raise
+            if deadline.over():
+                break
+    return merge([part for part in found if len(part.offsets)], leaf.k)
+
+
+def merge(found: list[Found], k: int) -> Hits:
+    """Return the best `k` of what the segments found."""
+    segments = tuple(part.view for part in found)
+    if len(found) <= 1:
+        part = found[0] if found else None
+        offsets = part.offsets[:k] if part else np.empty(0, np.uint32)
+        distances = part.distances[:k] if part else np.empty(0, np.float32)
+        return Hits(segments, np.zeros(len(offsets), np.intp), offsets, distances)
+    owners = np.repeat(np.arange(len(found)), [len(part.offsets) for part in found])
+    offsets = np.concatenate([part.offsets for part in found])
+    distances = np.concatenate([part.distances for part in found])
+    ids = np.concatenate([part.view.ids[part.offsets] for part in found])
+    best = np.lexsort((ids[:, 2], ids[:, 1], ids[:, 0], distances))[:k]
+    return Hits(segments, owners[best], offsets[best], distances[best])
+
+
+def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline) -> Found:
+    graph = view.segment.graphs.get(leaf.name)
+    if graph is None and leaf.indexed_only:
+        return Found(view, np.empty(0, np.uint32), np.empty(0, np.float32))
+    allowed = view.allowed(leaf.name)
+    if leaf.filter is None:
+        if graph is None or leaf.exact:
+            return _scan(view, leaf, allowed, deadline)
+        return _walk(view, graph, leaf, allowed)
+    matches = _matches(view, leaf, allowed, deadline)
+    row_bytes = view.column(leaf.name).dim * 4
+    if graph is None or leaf.exact or len(matches) * row_bytes <= leaf.full_scan_bytes:
+        return _scan_few(view, leaf, matches, deadline)
+    return _walk(view, graph, leaf, bits.from_offsets(view.watermark, matches))
+
+
+def _matches(
+    view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline
+) -> Offsets:
+    assert leaf.filter is not None
+    candidates = view.live() if allowed is None else bits.to_offsets(allowed, view.watermark)
+    return matching(leaf.filter, view, candidates, checkpoint=deadline.check)
+
+
+def _walk(
+    view: SegmentView, graph: hnsw.Graph, leaf: Leaf, allowed: Bits | None
+) -> Found:
+    matrix = next(view.column(leaf.name).chunks(view.watermark))[1]
+    ef = max(leaf.ef, leaf.k)
+    found = hnsw.search(graph, matrix, leaf.query, ef, leaf.k, allowed, view.ids)
+    return Found(view, found[0], found[1])
+
+
+def _scan(view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline) -> Found:
+    column = view.column(leaf.name)
+    top = scan.TopK(leaf.k)
+    for base, rows in column.chunks(view.watermark):
+        for first in range(0, len(rows), ROWS_A_BLOCK):
+            block = rows[first : first + ROWS_A_BLOCK]
+            scan.scan(
+                column.metric, leaf.query, block, len(block), base + first, allowed, view.ids, top
+            )
+            if deadline.over():
+                return Found(view, *top.finish())
+    return Found(view, *top.finish())
+
+
+def _scan_few(view: SegmentView, leaf: Leaf, matches: Offsets, deadline: Deadline) -> Found:
+    column = view.column(leaf.name)
+    top = scan.TopK(leaf.k)
+    for base, rows in column.chunks(view.watermark):
+        first, last = np.searchsorted(matches, [base, base + len(rows)])
+        for start in range(int(first), int(last), ROWS_A_BLOCK):
+            few = matches[start : min(start + ROWS_A_BLOCK, int(last))]
+            scan.scan_list(column.metric, leaf.query, rows, base, few, view.ids, top)
+            if deadline.over():
+                return Found(view, *top.finish())
+    return Found(view, *top.finish())

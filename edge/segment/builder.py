@@ -1,0 +1,235 @@
+"""Views in, one immutable segment out; in slices, so that its maker can stop or be watched.
+
+Invariants
+- Nothing that exists is changed: a build that is stopped, or that fails, leaves files that no
+  manifest names.
+- Only what lives in the views is written, in the order of the views and of their offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from edge_kernels import bits
+from edge_kernels.distance import stride_of
+from edge_kernels.hnsw import Builder, Graph
+from numpy.typing import NDArray
+
+from edge.disk import files
+from edge.disk.array_file import write_array
+from edge.disk.blob_file import BlobFile, write_blobs
+from edge.disk.manifest import FileEntry, SegmentEntry
+from edge.disk.storage import Storage
+from edge.model.config import EdgeVectorParams
+from edge.segment.id_tracker import IdTracker
+from edge.segment.immutable import ImmutableSegment, write_graph
+from edge.segment.view import SegmentView
+from edge.vectors.dense import Bits, Block, BuiltDense, Offsets
+from edge.vectors.metric import metric_of
+
+ROWS_A_SLICE = 4096
+NODES_A_SLICE = 256
+
+Moves = list[NDArray[np.int64]]
+Pulse = Callable[[float], None]
+"""Called between slices with the share done, 0..1; it may raise to stop the build."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPlan:
+    """How the graph of one vector is to be built."""
+
+    m: int
+    ef_construct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A new segment, and where each row of each source went (-1: it was dead)."""
+
+    segment: ImmutableSegment
+    moves: Moves
+
+
+def build_segment(
+    storage: Storage,
+    number: int,
+    sources: Sequence[SegmentView],
+    vectors: Mapping[str, EdgeVectorParams],
+    graphs: Mapping[str, GraphPlan],
+    pulse: Pulse,
+) -> Built:
+    """Write the live rows of `sources` as segment `number`, with the graphs asked for."""
+    live = [view.live() for view in sources]
+    writer = _SegmentWriter(storage, number, sum(len(offsets) for offsets in live), pulse)
+    gathered = [(view, offsets) for view, offsets in zip(sources, live, strict=True)]
+    ids = np.concatenate([view.ids[offsets] for view, offsets in gathered])
+    versions = np.concatenate([view.segment.versions[offsets] for view, offsets in gathered])
+    writer.array("ids", ids)
+    writer.array("versions", versions)
+    payloads = writer.payloads(gathered)
+    columns = {
+        name: writer.column(place, name, params, gathered)
+        for place, (name, params) in enumerate(vectors.items())
+    }
+    built = {
+        name: writer.graph(place, columns[name], None, graphs[name])
+        for place, name in enumerate(vectors)
+        if name in graphs
+    }
+    segment = ImmutableSegment(
+        number, writer.entry(list(vectors)), IdTracker.of(ids), versions, payloads, columns, built
+    )
+    return Built(segment, _moves(sources, live))
+
+
+def add_graphs(
+    storage: Storage,
+    view: SegmentView,
+    source: ImmutableSegment,
+    graphs: Mapping[str, GraphPlan],
+    pulse: Pulse,
+) -> Built:
+    """Index a built segment where it lies: the columns stay, only the graph files are new."""
+    writer = _SegmentWriter(storage, source.number, source.entry.rows, pulse)
+    names = list(source.vectors)
+    built = dict(source.graphs)
+    for name, plan in graphs.items():
+        column = source.vectors[name]
+        built[name] = writer.graph(names.index(name), column, view.deleted, plan)
+    entry = writer.entry(names)
+    merged = msgspec.structs.replace(
+        source.entry,
+        files={**source.entry.files, **entry.files},
+        meta={**source.entry.meta, **entry.meta},
+    )
+    segment = ImmutableSegment(
+        source.number, merged, source.tracker, source.versions, source.payloads, source.vectors, built
+    )
+    return Built(segment, [np.arange(view.watermark, dtype=np.int64)])
+
+
+class _SegmentWriter:
+    """Writes the files of one segment and remembers their entries."""
+
+    def __init__(self, storage: Storage, number: int, rows: int, pulse: Pulse) -> None:
+        self._storage = storage
+        self._number = number
+        self._rows = rows
+        self._pulse = pulse
+        self._files: dict[str, FileEntry] = {}
+        self._meta: dict[str, Any] = {}
+        storage.mkdir(files.segment_folder(number))
+
+    def entry(self, names: list[str]) -> SegmentEntry:
+        """Return the manifest entry of what was written."""
+        return SegmentEntry(
+            id=self._number,
+            rows=self._rows,
+            files=dict(self._files),
+            meta={"vectors": names, **self._meta},
+        )
+
+    def array(self, role: str, array: NDArray[Any]) -> None:
+        """Write one column whole."""
+        name = files.segment_file(self._number, role)
+        self._files[role] = write_array(self._storage, name, array, array.dtype, array.shape)
+
+    def payloads(self, gathered: Sequence[tuple[SegmentView, Offsets]]) -> BlobFile:
+        """Copy the payloads, undecoded, and open the file."""
+        name = files.segment_file(self._number, "payload")
+        self._files["payload"] = write_blobs(self._storage, name, self._each_payload(gathered))
+        return BlobFile.open(self._storage, self._files["payload"])
+
+    def _each_payload(
+        self, gathered: Sequence[tuple[SegmentView, Offsets]]
+    ) -> Iterator[bytes | memoryview]:
+        for view, offsets in gathered:
+            for position, offset in enumerate(offsets.tolist()):
+                if position % ROWS_A_SLICE == 0:
+                    self._pulse(0.0)
+                yield view.payload_bytes(offset)
+
+    def column(
+        self,
+        place: int,
+        name: str,
+        params: EdgeVectorParams,
+        gathered: Sequence[tuple[SegmentView, Offsets]],
+    ) -> BuiltDense:
+        """Gather one vector's rows into a new matrix, and write it."""
+        matrix = np.empty((self._rows, stride_of(params.size)), np.float32)
+        role = f"vectors-{place}"
+        blocks = self._gather(name, gathered, matrix)
+        path = files.segment_file(self._number, role)
+        self._files[role] = write_array(self._storage, path, blocks, np.float32, matrix.shape)
+        missing = _missing(name, gathered, self._rows)
+        if missing is not None:
+            self.array(f"missing-{place}", missing)
+        matrix.flags.writeable = False
+        return BuiltDense(params.size, metric_of(params.distance), matrix, missing)
+
+    def _gather(
+        self, name: str, gathered: Sequence[tuple[SegmentView, Offsets]], matrix: Block
+    ) -> Iterator[Block]:
+        done = 0
+        for view, offsets in gathered:
+            column = view.column(name)
+            for first in range(0, len(offsets), ROWS_A_SLICE):
+                self._pulse(0.0)
+                block = column.gather(offsets[first : first + ROWS_A_SLICE])
+                matrix[done : done + len(block)] = block
+                done += len(block)
+                yield block
+
+    def graph(self, place: int, column: BuiltDense, deleted: Bits | None, plan: GraphPlan) -> Graph:
+        """Build a graph over the rows that have the vector and are not deleted, and write it."""
+        graph = build_graph(column, _either(deleted, column.missing(self._rows)), plan, self._pulse)
+        role = f"graph-{place}"
+        path = files.segment_file(self._number, role)
+        if self._storage.exists(path):  # what an earlier build could not finish
+            self._storage.unlink(path)
+        self._files[role], self._meta[role] = write_graph(self._storage, path, graph)
+        return graph
+
+
+def build_graph(column: BuiltDense, absent: Bits | None, plan: GraphPlan, pulse: Pulse) -> Graph:
+    """Build the HNSW graph of a column in slices of NODES_A_SLICE nodes."""
+    rows = len(column.matrix)
+    builder = Builder(
+        column.metric, column.matrix, rows, plan.m, plan.ef_construct, absent, seed=rows
+    )
+    done = 0
+    while done < rows:
+        pulse(done / rows)
+        done = builder.step(NODES_A_SLICE)
+    return builder.graph()
+
+
+def _either(first: Bits | None, second: Bits | None) -> Bits | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first | second
+
+
+def _missing(
+    name: str, gathered: Sequence[tuple[SegmentView, Offsets]], rows: int
+) -> Bits | None:
+    lacking = np.concatenate([~view.has_vector(name)[offsets] for view, offsets in gathered])
+    if not lacking.any():
+        return None
+    return bits.from_offsets(rows, np.flatnonzero(lacking).astype(np.uint32))
+
+
+def _moves(sources: Sequence[SegmentView], live: Sequence[Offsets]) -> Moves:
+    moves, first = [], 0
+    for view, offsets in zip(sources, live, strict=True):
+        move = np.full(view.watermark, -1, np.int64)
+        move[offsets] = np.arange(first, first + len(offsets))
+        moves.append(move)
+        first += len(offsets)
+    return moves

@@ -1,0 +1,118 @@
+"""The immutable segment: built once, named by the manifest, read by all.
+
+Invariants
+- Its files never change; every byte was checked before it is used (payloads: at first touch).
+- All rows of a file were live when it was built; what died since is in the views' tombstones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from edge_kernels import bits
+from edge_kernels.distance import stride_of
+from edge_kernels.hnsw import Graph
+from numpy.typing import NDArray
+
+from edge.disk.array_file import read_array, write_array
+from edge.disk.blob_file import BlobFile
+from edge.disk.manifest import FileEntry, SegmentEntry
+from edge.disk.storage import Storage
+from edge.errors import CorruptData
+from edge.model.config import EdgeVectorParams
+from edge.segment.id_tracker import IdTracker
+from edge.vectors.dense import Bits, BuiltDense
+from edge.vectors.metric import metric_of
+
+
+@dataclass(frozen=True, slots=True)
+class ImmutableSegment:
+    """Columns, and the graphs over them, of one entry of the manifest."""
+
+    number: int
+    entry: SegmentEntry
+    tracker: IdTracker
+    versions: NDArray[np.uint64]
+    payloads: BlobFile
+    vectors: dict[str, BuiltDense]
+    graphs: dict[str, Graph]
+
+
+def load_segment(
+    storage: Storage, entry: SegmentEntry, vectors: Mapping[str, EdgeVectorParams]
+) -> tuple[ImmutableSegment, Bits | None]:
+    """Return the segment of a manifest entry, checked, and its tombstones."""
+    ids = _read(storage, entry, "ids", (entry.rows, 3), np.uint64)
+    versions = _read(storage, entry, "versions", (entry.rows,), np.uint64)
+    payloads = BlobFile.open(storage, entry.files["payload"])
+    if len(payloads) != entry.rows:
+        raise CorruptData("payload count differs from row count", entry.files["payload"].name)
+    columns, graphs = {}, {}
+    for place, name in enumerate(entry.meta["vectors"]):
+        columns[name] = _load_column(storage, entry, place, vectors[name])
+        if f"graph-{place}" in entry.files:
+            graphs[name] = load_graph(storage, entry, place)
+    segment = ImmutableSegment(
+        entry.id, entry, IdTracker.of(ids), versions, payloads, columns, graphs
+    )
+    return segment, _bits(storage, entry, "deleted")
+
+
+def _load_column(
+    storage: Storage, entry: SegmentEntry, place: int, params: EdgeVectorParams
+) -> BuiltDense:
+    shape = (entry.rows, stride_of(params.size))
+    matrix = _read(storage, entry, f"vectors-{place}", shape, np.float32)
+    missing = _bits(storage, entry, f"missing-{place}")
+    return BuiltDense(params.size, metric_of(params.distance), matrix, missing)
+
+
+def _bits(storage: Storage, entry: SegmentEntry, role: str) -> Bits | None:
+    if role not in entry.files:
+        return None
+    return _read(storage, entry, role, (bits.words_for(entry.rows),), np.uint64)
+
+
+def _read(
+    storage: Storage, entry: SegmentEntry, role: str, shape: tuple[int, ...], dtype: type
+) -> NDArray[Any]:
+    try:
+        file = entry.files[role]
+    except KeyError:
+        raise CorruptData(f"segment {entry.id} has no file for {role!r}", "manifest") from None
+    array = read_array(storage, file)
+    if array.shape != shape or array.dtype != dtype:
+        raise CorruptData(f"expected {np.dtype(dtype)} {shape}, found {array.dtype}", file.name)
+    return array
+
+
+GraphLayout = list[tuple[str, str, list[int]]]
+
+
+def write_graph(storage: Storage, name: str, graph: Graph) -> tuple[FileEntry, GraphLayout]:
+    """Write a graph's arrays, one after the other, as one file; return it and their layout."""
+    arrays = {key: np.ascontiguousarray(array) for key, array in graph.arrays().items()}
+    layout = [(key, array.dtype.str, list(array.shape)) for key, array in arrays.items()]
+    blocks = [array.reshape(-1).view(np.uint8) for array in arrays.values()]
+    size = sum(len(block) for block in blocks)
+    return write_array(storage, name, blocks, np.uint8, (size,)), layout
+
+
+def load_graph(storage: Storage, entry: SegmentEntry, place: int) -> Graph:
+    """Read a graph back; every link is range-checked before a kernel may follow it."""
+    file = entry.files[f"graph-{place}"]
+    packed = read_array(storage, file)
+    arrays, position = {}, 0
+    for key, dtype, shape in entry.meta[f"graph-{place}"]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        part = packed[position : position + size]
+        # a copy: the parts lie back to back, and a kernel wants its arrays aligned
+        arrays[key] = np.frombuffer(part.tobytes(), np.dtype(dtype)).reshape(shape)
+        position += size
+    try:
+        return Graph.from_arrays(arrays, entry.rows)
+    except ValueError as error:
+        raise CorruptData(f"graph of segment {entry.id}: {error}", file.name) from error

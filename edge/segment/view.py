@@ -1,0 +1,197 @@
+"""Frozen views: all that a reader ever holds.
+
+Invariants
+- A view never changes. What its rows hold lies below the watermark and never changes either, so
+  a view held for an hour gives the same answers as in its first moment, without a lock.
+- A live id is in exactly one segment of a ShardView, at exactly one offset.
+- `deleted` is replaced by its owner, never edited; None means that nothing is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from edge_kernels import bits
+from edge_kernels.hnsw import Graph
+from numpy.typing import NDArray
+
+from edge.disk.manifest import SegmentEntry
+from edge.errors import UnknownVector
+from edge.model.config import EdgeConfig, Settings
+from edge.model.payload import decode_payload
+from edge.payload.storage import PayloadColumn
+from edge.segment.id_tracker import IdRows, IdTracker, Places
+from edge.vectors.dense import Bits, Block, DenseColumn, Offsets
+
+
+class Segment(Protocol):
+    """What a view needs of a segment, growing or built."""
+
+    number: int
+    tracker: IdTracker
+    versions: NDArray[np.uint64]
+
+    @property
+    def entry(self) -> SegmentEntry | None:
+        """The files of a built segment; None while it lives in the log only."""
+        ...
+
+    @property
+    def payloads(self) -> PayloadColumn:
+        """The payloads by offset."""
+        ...
+
+    @property
+    def vectors(self) -> Mapping[str, DenseColumn]:
+        """The dense columns by name."""
+        ...
+
+    @property
+    def graphs(self) -> Mapping[str, Graph]:
+        """The HNSW graphs by vector name; none in the tail."""
+        ...
+
+
+class SegmentView:
+    """One segment as it was at one moment: (segment, watermark, deleted)."""
+
+    __slots__ = ("_allowed", "_live", "deleted", "deleted_count", "segment", "watermark")
+
+    def __init__(self, segment: Segment, watermark: int, deleted: Bits | None = None) -> None:
+        self.segment = segment
+        self.watermark = watermark
+        self.deleted = deleted
+        self.deleted_count = 0 if deleted is None else bits.count(deleted, watermark)
+        self._allowed: dict[str, Bits | None] = {}
+        self._live: Offsets | None = None
+
+    @property
+    def live_count(self) -> int:
+        """How many points live here."""
+        return self.watermark - self.deleted_count
+
+    @property
+    def ids(self) -> IdRows:
+        """uint64[>= watermark, 3] id rows by offset."""
+        return self.segment.tracker.ids
+
+    def find(self, wanted: IdRows) -> Places:
+        """Return int64[m]: the offsets of these ids, -1 where one does not live here."""
+        return self.segment.tracker.find(wanted, self.watermark, self.deleted)
+
+    def live(self) -> Offsets:
+        """Return the offsets of all live points, ascending uint32."""
+        if self._live is None:
+            if self.deleted is None:
+                self._live = np.arange(self.watermark, dtype=np.uint32)
+            else:
+                self._live = bits.to_offsets(~self.deleted, self.watermark)
+        return self._live
+
+    def allowed(self, name: str) -> Bits | None:
+        """Return the bits of the points that live and have this vector; None if all do."""
+        if name not in self._allowed:
+            self._allowed[name] = self._allow(name)
+        return self._allowed[name]
+
+    def _allow(self, name: str) -> Bits | None:
+        missing = self.column(name).missing(self.watermark)
+        if self.deleted is None and missing is None:
+            return None
+        allowed: Bits = bits.ones(self.watermark)
+        for out in (self.deleted, missing):
+            if out is not None:
+                allowed = bits.and_not(allowed, out)
+        return allowed
+
+    def column(self, name: str) -> DenseColumn:
+        """Return the dense column of this name, or raise UnknownVector."""
+        try:
+            return self.segment.vectors[name]
+        except KeyError:
+            raise UnknownVector(f"there is no vector named {name!r}") from None
+
+    def has_vector(self, name: str) -> NDArray[np.bool_]:
+        """Return bool[watermark]: which points have this vector."""
+        missing = self.column(name).missing(self.watermark)
+        has = np.ones(self.watermark, bool)
+        if missing is not None:
+            has[bits.to_offsets(missing, self.watermark)] = False
+        return has
+
+    def payload_bytes(self, offset: int) -> bytes | memoryview:
+        """Return the msgpack bytes of a payload; empty where there is none."""
+        return self.segment.payloads.get(offset)
+
+    def payload(self, offset: int) -> dict[str, Any]:
+        """Return a decoded payload; {} where there is none."""
+        blob = self.segment.payloads.get(offset)
+        return decode_payload(blob) if len(blob) else {}
+
+    def vectors_at(self, offsets: Offsets, name: str) -> tuple[NDArray[np.bool_], Block]:
+        """Return (bool[m] which have it, float32[m, dim]) for one vector name."""
+        column = self.column(name)
+        missing = column.missing(self.watermark)
+        has = np.ones(len(offsets), bool)
+        if missing is not None:
+            words, shift = offsets >> np.uint32(6), (offsets & np.uint32(63)).astype(np.uint64)
+            has = (missing[words] >> shift) & np.uint64(1) == 0
+        return has, column.gather(offsets)[:, : column.dim]
+
+    def bytes_of(self, name: str) -> int:
+        """Return the bytes that the live points' vectors of this name take, unpadded."""
+        return self.live_count * self.column(name).dim * 4
+
+    def without(self, deleted: Bits) -> SegmentView:
+        """Return the same view with other tombstones."""
+        return SegmentView(self.segment, self.watermark, deleted)
+
+
+class ShardView:
+    """The whole shard as it was after operation `sequence`; the last segment is the tail."""
+
+    __slots__ = ("config", "points", "segments", "sequence", "settings")
+
+    def __init__(
+        self,
+        sequence: int,
+        segments: tuple[SegmentView, ...],
+        config: EdgeConfig,
+        settings: Settings,
+    ) -> None:
+        self.sequence = sequence
+        self.segments = segments
+        self.config = config
+        self.settings = settings
+        self.points = sum(view.live_count for view in segments)
+
+    def of(self, segments: Iterable[SegmentView], sequence: int | None = None) -> ShardView:
+        """Return the view with other segments, and if need be another sequence."""
+        if sequence is None:
+            sequence = self.sequence
+        return ShardView(sequence, tuple(segments), self.config, self.settings)
+
+    def locate(self, wanted: IdRows) -> tuple[NDArray[np.int64], Places]:
+        """Return (int64[m] position of the segment or -1, int64[m] offset or -1) of these ids."""
+        owner = np.full(len(wanted), -1, np.int64)
+        offset = np.full(len(wanted), -1, np.int64)
+        for position in reversed(range(len(self.segments))):
+            view = self.segments[position]
+            if not view.watermark:
+                continue
+            found = view.find(wanted)
+            here = found >= 0
+            owner[here] = position
+            offset[here] = found[here]
+        return owner, offset
+
+    def groups(
+        self, owner: NDArray[np.int64], offset: Places
+    ) -> Iterator[tuple[SegmentView, NDArray[np.intp], Offsets]]:
+        """Yield (segment view, positions in the request, their offsets) of what `locate` found."""
+        for position, view in enumerate(self.segments):
+            picked = np.flatnonzero(owner == position)
+            if len(picked):
+                yield view, picked, offset[picked].astype(np.uint32)
