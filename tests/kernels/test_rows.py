@@ -82,6 +82,8 @@ def test_normalising_twice_changes_nothing() -> None:
 def test_one_bad_number_anywhere_is_found(n: int, data: st.DataObject) -> None:
     block = np.full((n, 32), 3.4e38, np.float32)
     assert rows.all_finite(block)
+    block[0] = -3.4e38
+    assert rows.all_finite(block)
     at = data.draw(st.integers(0, block.size - 1))
     bad = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, -np.nan]))
     block.reshape(-1)[at] = bad
