@@ -20,7 +20,7 @@ from edge.model.limits import HARD_DEPTH, HARD_NODES, HARD_VALUES
 from edge.model.point_id import PointId, PointIdLike, parse_ids
 
 Scalar: TypeAlias = str | int | bool
-Values: TypeAlias = tuple[str, ...] | tuple[bool, ...] | tuple[int, ...]
+Values: TypeAlias = tuple[Scalar, ...]
 
 
 class MatchValue(Struct, frozen=True, tag="value", eq=False):
@@ -111,7 +111,7 @@ def _scalars(values: Any, field: str) -> Values:
     ]
     if len(set(map(type, found))) > 1:
         fields.refuse(field, "values of one kind (all str, all int or all bool)", values)
-    return tuple(dict.fromkeys(found))  # type: ignore[return-value]
+    return tuple(dict.fromkeys(found))
 
 
 class RangeFloat(Struct, frozen=True, tag="range", omit_defaults=True):

@@ -25,7 +25,7 @@ Vectors: TypeAlias = Array | dict[str, Array]
 VectorLike: TypeAlias = Sequence[float] | npt.NDArray[Any] | memoryview
 VectorsLike: TypeAlias = VectorLike | Mapping[str, VectorLike]
 
-_ZERO_OR_ONE = re.compile(b"\\x00\\x00(?:\\x80\\x3f|\\x00\\x00)").search
+_ZERO_OR_ONE = re.compile(rb"\x00\x00(?:\x80\x3f|\x00\x00)").search
 _BOOLS = {bool, np.bool_}
 _SHOWN = 2
 _EMPTY = np.frombuffer(bytes(4), np.float32)[:0]

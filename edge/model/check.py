@@ -1,0 +1,293 @@
+"""Checking a request whole, before anything is logged or read.
+
+`check` turns an operation as the caller wrote it into a checked one: the only form that the log
+holds and the store applies. A checked operation has canonical ids (rows), encoded payloads, vector
+names that the config knows, filters within the limits. Invariants: checking never changes anything
+and never depends on what is stored; whatever it lets through can be encoded and decoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+
+from edge.errors import LimitExceeded, UnknownVector, ValidationError, WrongDimension
+from edge.model import fields, update
+from edge.model.config import EdgeConfig
+from edge.model.filter import Filter, HasVectorCondition, NestedCondition
+from edge.model.limits import DEFAULT_LIMITS, Limits
+from edge.model.payload import encode_payload
+from edge.model.point import PointBatch, batch_of, batch_of_blocks, batch_of_vectors
+from edge.model.point_id import IdRows, encode_ids
+from edge.model.query import NearestQuery, Query
+from edge.model.request import (
+    CountRequest,
+    QueryBatchRequest,
+    QueryRequest,
+    ScrollRequest,
+    SearchRequest,
+)
+from edge.model.update import UpdateMode, UpdateOperation
+
+Target: TypeAlias = IdRows | Filter
+"""The points that a checked operation is about: rows uint64[n, 3] in the order given, or a filter.
+
+Ids may repeat."""
+
+Request: TypeAlias = QueryRequest | QueryBatchRequest | SearchRequest | ScrollRequest | CountRequest
+
+
+class CheckedOperation(Struct, frozen=True, eq=False):
+    """What `check` gives. Equal when the kind and everything in it is equal, arrays included."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(
+            _same(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class CheckedUpsert(CheckedOperation, frozen=True, eq=False):
+    """Insert or replace the points of `batch`; `condition` gates only points already stored."""
+
+    batch: PointBatch
+    condition: Filter | None = None
+    update_mode: UpdateMode = UpdateMode.Upsert
+
+
+class CheckedUpdateVectors(CheckedOperation, frozen=True, eq=False):
+    """Replace named vectors of stored points; the `payloads` of `batch` are empty."""
+
+    batch: PointBatch
+    condition: Filter | None = None
+
+
+class CheckedDeletePoints(CheckedOperation, frozen=True, eq=False):
+    """Delete points."""
+
+    target: Target
+
+
+class CheckedDeleteVectors(CheckedOperation, frozen=True, eq=False):
+    """Take named vectors away from points."""
+
+    target: Target
+    vector_names: tuple[str, ...]
+
+
+class CheckedSetPayload(CheckedOperation, frozen=True, eq=False):
+    """Merge `payload` (msgpack) into the points' payload, at the path `key` where one is given."""
+
+    target: Target
+    payload: bytes
+    key: str | None = None
+
+
+class CheckedOverwritePayload(CheckedOperation, frozen=True, eq=False):
+    """Replace the points' payload, or what is at the path `key`, by `payload` (msgpack)."""
+
+    target: Target
+    payload: bytes
+    key: str | None = None
+
+
+class CheckedDeletePayload(CheckedOperation, frozen=True, eq=False):
+    """Remove what is at the paths `keys` from the points' payload."""
+
+    target: Target
+    keys: tuple[str, ...]
+
+
+class CheckedClearPayload(CheckedOperation, frozen=True, eq=False):
+    """Remove the points' whole payload."""
+
+    target: Target
+
+
+def check(
+    operation: UpdateOperation, config: EdgeConfig, limits: Limits = DEFAULT_LIMITS
+) -> CheckedOperation:
+    """The operation checked against config and limits, ready to be logged and applied.
+
+    Raises ValidationError, UnknownVector, WrongDimension or LimitExceeded, naming the field.
+    """
+    checker = _CHECKS.get(type(operation))
+    if checker is None:
+        fields.refuse("operation", "an UpdateOperation", operation)
+    return checker(operation, config, limits)
+
+
+def check_filter(
+    filter: Filter | None, config: EdgeConfig, limits: Limits = DEFAULT_LIMITS
+) -> None:
+    """Refuse a filter beyond the limits, or one that asks for a vector the config lacks.
+
+    Raises LimitExceeded, UnknownVector. Takes time in proportion to `filter_nodes` at the most.
+    """
+    if filter is None:
+        return
+    if filter.depth > limits.filter_depth:
+        raise LimitExceeded(
+            f"filter: {filter.depth} levels, at most {limits.filter_depth} are taken"
+        )
+    if filter.nodes > limits.filter_nodes:
+        raise LimitExceeded(
+            f"filter: {filter.nodes} conditions, at most {limits.filter_nodes} are taken"
+        )
+    waiting = [filter]
+    while waiting:
+        for condition in waiting.pop().conditions():
+            if isinstance(condition, NestedCondition):
+                waiting.append(condition.filter)
+            elif isinstance(condition, Filter):
+                waiting.append(condition)
+            elif isinstance(condition, HasVectorCondition):
+                _check_name(condition.vector, config)
+
+
+def check_request(request: Request, config: EdgeConfig, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuse a read request that does not fit config and limits; nothing is changed.
+
+    Raises UnknownVector, WrongDimension, LimitExceeded, or ValidationError for a query vector that
+    is not finite.
+    """
+    if isinstance(request, QueryBatchRequest):
+        _check_queries(request, config, limits)
+        return
+    check_filter(request.filter, config, limits)
+    if isinstance(request, CountRequest):
+        return
+    start = 0 if isinstance(request, ScrollRequest) else request.offset
+    if request.limit + start > limits.request_points:
+        raise LimitExceeded(
+            f"limit + offset: {request.limit + start}, at most {limits.request_points} are taken"
+        )
+    if not isinstance(request.with_vector, bool):
+        for name in request.with_vector:
+            _check_name(name, config)
+    if not isinstance(request, ScrollRequest):
+        check_query(request.query, config)
+
+
+def check_query(query: Query | None, config: EdgeConfig) -> None:
+    """Refuse query vectors that the config's vectors cannot be compared with."""
+    if not isinstance(query, NearestQuery):
+        return
+    name = query.using or ""
+    _check_name(name, config)
+    size = config.vectors[name].size
+    if len(query.query) != size:
+        raise WrongDimension(
+            f'query, vector "{name}": expected {size} numbers, got {len(query.query)}'
+        )
+    if not np.isfinite(query.query).all():
+        raise ValidationError(f'query, vector "{name}": holds a number that is not finite')
+
+
+def _check_queries(request: QueryBatchRequest, config: EdgeConfig, limits: Limits) -> None:
+    if len(request.queries) > limits.batch_queries:
+        raise LimitExceeded(
+            f"queries: {len(request.queries)}, at most {limits.batch_queries} are taken"
+        )
+    for query in request.queries:
+        check_request(query, config, limits)
+
+
+def _check_name(name: str, config: EdgeConfig) -> None:
+    if name not in config.vectors:
+        known = ", ".join(f'"{known}"' for known in config.vectors)
+        raise UnknownVector(f'vector "{name}" is not known; the shard has {known}')
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return type(first) is type(second) and np.array_equal(first, second)
+    return bool(first == second)
+
+
+def _target(target: update.Target, config: EdgeConfig, limits: Limits) -> Target:
+    if isinstance(target, Filter):
+        check_filter(target, config, limits)
+        return target
+    if len(target) > limits.batch_ids:
+        raise LimitExceeded(f"point_ids: {len(target)}, at most {limits.batch_ids} are taken")
+    return encode_ids(target)
+
+
+def _upsert_points(
+    operation: update.UpsertPoints, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    check_filter(operation.condition, config, limits)
+    batch = batch_of(operation.points, config, limits)
+    return CheckedUpsert(batch, operation.condition, operation.update_mode)
+
+
+def _upsert_arrays(
+    operation: update.UpsertArrays, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    check_filter(operation.condition, config, limits)
+    batch = batch_of_blocks(operation.ids, operation.vectors, operation.payloads, config, limits)
+    return CheckedUpsert(batch, operation.condition, operation.update_mode)
+
+
+def _update_vectors(
+    operation: update.UpdateVectors, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    check_filter(operation.condition, config, limits)
+    batch = batch_of_vectors(operation.point_vectors, config, limits)
+    return CheckedUpdateVectors(batch, operation.condition)
+
+
+def _delete_points(
+    operation: update.DeletePoints, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    return CheckedDeletePoints(_target(operation.target, config, limits))
+
+
+def _delete_vectors(
+    operation: update.DeleteVectors, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    for name in operation.vector_names:
+        _check_name(name, config)
+    return CheckedDeleteVectors(_target(operation.target, config, limits), operation.vector_names)
+
+
+def _change_payload(
+    kind: type[CheckedSetPayload] | type[CheckedOverwritePayload],
+) -> Callable[[Any, EdgeConfig, Limits], CheckedOperation]:
+    def checked(
+        operation: update.PayloadChange, config: EdgeConfig, limits: Limits
+    ) -> CheckedOperation:
+        payload = encode_payload(operation.payload, limits)
+        return kind(_target(operation.target, config, limits), payload, operation.key)
+
+    return checked
+
+
+def _delete_payload(
+    operation: update.DeletePayload, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    return CheckedDeletePayload(_target(operation.target, config, limits), operation.keys)
+
+
+def _clear_payload(
+    operation: update.ClearPayload, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    return CheckedClearPayload(_target(operation.target, config, limits))
+
+
+_CHECKS: dict[type, Callable[[Any, EdgeConfig, Limits], CheckedOperation]] = {
+    update.UpsertPoints: _upsert_points,
+    update.UpsertArrays: _upsert_arrays,
+    update.UpdateVectors: _update_vectors,
+    update.DeletePoints: _delete_points,
+    update.DeleteVectors: _delete_vectors,
+    update.SetPayload: _change_payload(CheckedSetPayload),
+    update.OverwritePayload: _change_payload(CheckedOverwritePayload),
+    update.DeletePayload: _delete_payload,
+    update.ClearPayload: _clear_payload,
+}

@@ -1,0 +1,367 @@
+"""Checked operations as bytes for the log, and back.
+
+    body    = prefix, header (msgpack), then the header's blocks, each padded with zeros to begin
+              at a multiple of 64 bytes from the body's start
+    prefix  = version uint16, zero uint16, length of the header uint32
+    blocks  = ids: uint64[n] where all are ints, else uint64[n, 3]
+              for each named vector: rows uint32[m] where some points lack it; data float32[m, dim]
+              payloads of a batch: lengths uint32[n] (NO_PAYLOAD: none), then the blobs joined
+
+All numbers are little-endian. Invariants: `decode(encode(op)) == op`; decoding copies no vector
+(arrays are read-only views of the body); bytes that `encode` cannot have given raise CorruptData
+and nothing else; what was logged by any earlier version of this form decodes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from edge.errors import CorruptData
+from edge.model import json_path
+from edge.model.check import (
+    CheckedClearPayload,
+    CheckedDeletePayload,
+    CheckedDeletePoints,
+    CheckedDeleteVectors,
+    CheckedOperation,
+    CheckedOverwritePayload,
+    CheckedSetPayload,
+    CheckedUpdateVectors,
+    CheckedUpsert,
+    Target,
+)
+from edge.model.filter import Filter
+from edge.model.limits import MAX_DIMENSION
+from edge.model.payload import decode_payload, encode_payload
+from edge.model.point import PointBatch, VectorColumn
+from edge.model.point_id import KIND_INT, IdRows, as_rows
+from edge.model.update import UpdateMode
+
+__all__ = ["OPERATION", "decode", "decode_payload", "encode", "encode_payload"]
+
+OPERATION = 1
+"""The kind of log record that holds one operation."""
+
+VERSION = 1
+ALIGNMENT = 64
+NO_PAYLOAD = 2**32 - 1
+
+Buffer: TypeAlias = bytes | memoryview
+
+_PREFIX = struct.Struct("<HHI")
+_U64, _U32, _F32 = np.dtype("<u8"), np.dtype("<u4"), np.dtype("<f4")
+
+
+class _Column(Struct, frozen=True, array_like=True):
+    """One named vector of a batch; `rows` None: every point has it."""
+
+    name: str
+    dimension: int
+    rows: int | None
+
+
+class _Header(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What the blocks are, and all of the operation that is not in them."""
+
+    kind: int
+    ids: int | None = None
+    ints: bool = False
+    columns: tuple[_Column, ...] = ()
+    payloads: bool = False
+    filter: Filter | None = None
+    update_mode: UpdateMode = UpdateMode.Upsert
+    names: tuple[str, ...] = ()
+    payload: bytes | None = None
+    key: str | None = None
+
+
+_encode_header = msgspec.msgpack.Encoder().encode
+_decode_header = msgspec.msgpack.Decoder(_Header).decode
+
+
+def encode(operation: CheckedOperation) -> list[Buffer]:
+    """The body of the operation's log record, in parts that are to be written one after another.
+
+    Vectors are not copied: the parts look into the operation's own arrays.
+    """
+    kind = _NUMBERS[type(operation)]
+    described, blocks = _ENCODERS[kind](operation)
+    header = _encode_header(_Header(kind, **described))
+    parts: list[Buffer] = [_PREFIX.pack(VERSION, 0, len(header)) + header]
+    size = len(parts[0])
+    for block in blocks:
+        padding = -size % ALIGNMENT
+        parts += [bytes(padding), block] if padding else [block]
+        size += padding + len(block)
+    return parts
+
+
+def decode(body: Buffer) -> CheckedOperation:
+    """The operation that `encode` was given.
+
+    Raises CorruptData, whose offset counts from the start of the body, when the bytes are not an
+    operation of a version that this build knows.
+    """
+    reader = _Reader(memoryview(body).cast("B"))
+    try:
+        header = reader.header()
+        decoder = _DECODERS.get(header.kind)
+        if decoder is None:
+            raise CorruptData(f"operation: kind {header.kind} is not known")
+        operation = decoder(header, reader)
+        reader.finish()
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # ValueError is also what the structs' own checks and bad UTF-8 raise.
+        raise CorruptData(f"operation: {error}", offset=reader.offset) from None
+    return operation
+
+
+class _Reader:
+    """Takes blocks off a body in order, never past its end; padding has to be zero."""
+
+    def __init__(self, body: memoryview) -> None:
+        self.body = body
+        self.offset = 0
+
+    def header(self) -> _Header:
+        version, zero, length = _PREFIX.unpack(self.take(_PREFIX.size))
+        if version != VERSION or zero:
+            raise CorruptData(f"operation: form {version}.{zero} is not known to this build")
+        return _decode_header(self.take(length))
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes."""
+        end = self.offset + size
+        if size < 0 or end > len(self.body):
+            raise CorruptData("operation: ends too early", offset=self.offset)
+        taken = self.body[self.offset : end]
+        self.offset = end
+        return taken
+
+    def align(self) -> None:
+        """Pass over the padding in front of a block."""
+        if any(self.take(-self.offset % ALIGNMENT)):
+            raise CorruptData("operation: padding is not zero", offset=self.offset)
+
+    def array(self, dtype: np.dtype[Any], *shape: int) -> npt.NDArray[Any]:
+        """The next block as a read-only array, in place where its memory is aligned."""
+        self.align()
+        count = 1
+        for length in shape:
+            count *= length
+        found = np.frombuffer(self.take(count * dtype.itemsize), dtype).reshape(shape)
+        if not found.flags.aligned:
+            found = found.copy()
+        found.setflags(write=False)
+        return found
+
+    def finish(self) -> None:
+        """Refuse bytes after the last block."""
+        if self.offset != len(self.body):
+            raise CorruptData("operation: bytes after the end", offset=self.offset)
+
+
+_Described: TypeAlias = dict[str, Any]
+_Encoded: TypeAlias = tuple[_Described, list[Buffer]]
+
+
+def _bytes_of(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> Buffer:
+    """The memory of a contiguous array (copied only where the machine is big-endian)."""
+    flat = np.ascontiguousarray(array, dtype).reshape(-1)
+    return flat.view(np.uint8).data
+
+
+def _encode_ids(ids: IdRows) -> _Encoded:
+    ints = bool((ids[:, 0] == KIND_INT).all())
+    block = _bytes_of(ids[:, 2] if ints else ids, _U64)
+    return {"ids": len(ids), "ints": ints}, [block]
+
+
+def _decode_ids(header: _Header, reader: _Reader) -> IdRows:
+    if header.ids is None:
+        raise CorruptData("operation: has no ids", offset=reader.offset)
+    if not header.ints:
+        return as_rows(reader.array(_U64, header.ids, 3).astype(np.uint64, copy=False))
+    numbers = reader.array(_U64, header.ids)
+    rows = np.zeros((header.ids, 3), np.uint64)
+    rows[:, 2] = numbers
+    return rows
+
+
+def _encode_target(target: Target) -> _Encoded:
+    return ({"filter": target}, []) if isinstance(target, Filter) else _encode_ids(target)
+
+
+def _decode_target(header: _Header, reader: _Reader) -> Target:
+    return _decode_ids(header, reader) if header.filter is None else header.filter
+
+
+def _encode_batch(batch: PointBatch) -> _Encoded:
+    described, blocks = _encode_ids(batch.ids)
+    columns = []
+    for name, column in batch.vectors.items():
+        rows = None if column.rows is None else len(column.rows)
+        columns.append(_Column(name, column.data.shape[1], rows))
+        if column.rows is not None:
+            blocks.append(_bytes_of(column.rows, _U32))
+        blocks.append(_bytes_of(column.data, _F32))
+    described["columns"] = tuple(columns)
+    if batch.payloads:
+        described["payloads"] = True
+        blocks += _encode_payloads(batch.payloads)
+    return described, blocks
+
+
+def _encode_payloads(payloads: Sequence[bytes | None]) -> list[Buffer]:
+    lengths = [NO_PAYLOAD if blob is None else len(blob) for blob in payloads]
+    blobs = [blob for blob in payloads if blob is not None]
+    return [_bytes_of(np.array(lengths, np.uint32), _U32), b"".join(blobs)]
+
+
+def _decode_batch(header: _Header, reader: _Reader) -> PointBatch:
+    ids = _decode_ids(header, reader)
+    vectors = {column.name: _decode_column(column, len(ids), reader) for column in header.columns}
+    if len(vectors) != len(header.columns):
+        raise CorruptData("operation: two vectors of one name", offset=reader.offset)
+    payloads = _decode_payloads(len(ids), reader) if header.payloads else []
+    return PointBatch(ids, vectors, payloads)
+
+
+def _decode_column(column: _Column, count: int, reader: _Reader) -> VectorColumn:
+    if not 1 <= column.dimension <= MAX_DIMENSION:
+        raise CorruptData(f"operation: dimension {column.dimension}", offset=reader.offset)
+    if column.rows is None:
+        return VectorColumn(None, reader.array(_F32, count, column.dimension))
+    rows = reader.array(_U32, column.rows)
+    steps = np.diff(rows.astype(np.int64), prepend=-1, append=count)
+    if (steps <= 0).any():
+        raise CorruptData("operation: rows out of order", offset=reader.offset)
+    return VectorColumn(rows, reader.array(_F32, column.rows, column.dimension))
+
+
+def _decode_payloads(count: int, reader: _Reader) -> list[bytes | None]:
+    lengths = reader.array(_U32, count).tolist()
+    sizes = [0 if length == NO_PAYLOAD else length for length in lengths]
+    reader.align()
+    joined = bytes(reader.take(sum(sizes)))
+    ends = pairwise(accumulate(sizes, initial=0))
+    return [
+        None if length == NO_PAYLOAD else joined[start:end]
+        for length, (start, end) in zip(lengths, ends, strict=True)
+    ]
+
+
+def _encode_upsert(operation: CheckedUpsert) -> _Encoded:
+    described, blocks = _encode_batch(operation.batch)
+    described |= {"filter": operation.condition, "update_mode": operation.update_mode}
+    return described, blocks
+
+
+def _decode_upsert(header: _Header, reader: _Reader) -> CheckedUpsert:
+    return CheckedUpsert(_decode_batch(header, reader), header.filter, header.update_mode)
+
+
+def _encode_update_vectors(operation: CheckedUpdateVectors) -> _Encoded:
+    described, blocks = _encode_batch(operation.batch)
+    return described | {"filter": operation.condition}, blocks
+
+
+def _decode_update_vectors(header: _Header, reader: _Reader) -> CheckedUpdateVectors:
+    return CheckedUpdateVectors(_decode_batch(header, reader), header.filter)
+
+
+def _encode_targeted(operation: CheckedDeletePoints | CheckedClearPayload) -> _Encoded:
+    return _encode_target(operation.target)
+
+
+def _decode_delete_points(header: _Header, reader: _Reader) -> CheckedDeletePoints:
+    return CheckedDeletePoints(_decode_target(header, reader))
+
+
+def _decode_clear_payload(header: _Header, reader: _Reader) -> CheckedClearPayload:
+    return CheckedClearPayload(_decode_target(header, reader))
+
+
+def _encode_delete_vectors(operation: CheckedDeleteVectors) -> _Encoded:
+    described, blocks = _encode_target(operation.target)
+    return described | {"names": operation.vector_names}, blocks
+
+
+def _decode_delete_vectors(header: _Header, reader: _Reader) -> CheckedDeleteVectors:
+    return CheckedDeleteVectors(_decode_target(header, reader), header.names)
+
+
+def _encode_delete_payload(operation: CheckedDeletePayload) -> _Encoded:
+    described, blocks = _encode_target(operation.target)
+    return described | {"names": operation.keys}, blocks
+
+
+def _decode_delete_payload(header: _Header, reader: _Reader) -> CheckedDeletePayload:
+    for key in header.names:
+        json_path.parse(key)
+    return CheckedDeletePayload(_decode_target(header, reader), header.names)
+
+
+def _encode_change_payload(operation: CheckedSetPayload | CheckedOverwritePayload) -> _Encoded:
+    described, blocks = _encode_target(operation.target)
+    return described | {"payload": operation.payload, "key": operation.key}, blocks
+
+
+def _decode_set_payload(header: _Header, reader: _Reader) -> CheckedSetPayload:
+    return CheckedSetPayload(*_decode_change_payload(header, reader))
+
+
+def _decode_overwrite_payload(header: _Header, reader: _Reader) -> CheckedOverwritePayload:
+    return CheckedOverwritePayload(*_decode_change_payload(header, reader))
+
+
+def _decode_change_payload(header: _Header, reader: _Reader) -> tuple[Target, bytes, str | None]:
+    if header.payload is None:
+        raise CorruptData("operation: has no payload", offset=reader.offset)
+    decode_payload(header.payload)
+    if header.key is not None:
+        json_path.parse(header.key)
+    return _decode_target(header, reader), header.payload, header.key
+
+
+# The numbers are on disk: never change one, never use one again.
+_NUMBERS: dict[type[CheckedOperation], int] = {
+    CheckedUpsert: 1,
+    CheckedUpdateVectors: 2,
+    CheckedDeletePoints: 3,
+    CheckedDeleteVectors: 4,
+    CheckedSetPayload: 5,
+    CheckedOverwritePayload: 6,
+    CheckedDeletePayload: 7,
+    CheckedClearPayload: 8,
+}
+
+_ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
+    1: _encode_upsert,
+    2: _encode_update_vectors,
+    3: _encode_targeted,
+    4: _encode_delete_vectors,
+    5: _encode_change_payload,
+    6: _encode_change_payload,
+    7: _encode_delete_payload,
+    8: _encode_targeted,
+}
+
+_DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
+    1: _decode_upsert,
+    2: _decode_update_vectors,
+    3: _decode_delete_points,
+    4: _decode_delete_vectors,
+    5: _decode_set_payload,
+    6: _decode_overwrite_payload,
+    7: _decode_delete_payload,
+    8: _decode_clear_payload,
+}
