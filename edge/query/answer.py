@@ -21,13 +21,12 @@ from edge.model import fields
 from edge.model.check import check_request
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointId, PointIdLike, encode_ids, parse_ids
-from edge.model.query import NearestQuery
+from edge.model.query import NearestQuery, SearchParams
 from edge.model.request import (
     CountRequest,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
-    SearchParams,
     SearchRequest,
     WithPayload,
     WithPayloadLike,

@@ -1,0 +1,34 @@
+"""The latest view, and a bell that rings when a newer one is published.
+
+Invariant: published on the event loop only, by the writer only; a reader takes `view` and needs
+nothing else.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from edge.segment.view import ShardView
+
+
+class Watch:
+    """Where the writer leaves each new view."""
+
+    def __init__(self, view: ShardView) -> None:
+        self.view = view
+        self._bell = anyio.Event()
+
+    def publish(self, view: ShardView) -> None:
+        """Put a newer view in place and wake whoever waits for one."""
+        if view is not self.view:
+            self.view = view
+            self.ring()
+
+    def ring(self) -> None:
+        """Wake whoever waits, without a new view."""
+        self._bell.set()
+        self._bell = anyio.Event()
+
+    async def changed(self) -> None:
+        """Wait for the next ring."""
+        await self._bell.wait()

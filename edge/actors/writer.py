@@ -1,0 +1,106 @@
+"""The writer: the one queue through which the shard changes.
+
+Invariants
+- The store is touched only in this actor's thread hop; one hop at a time.
+- All that waits is one batch: one hop, and one sync for those who asked for it.
+- A new view is published before the replies that it answers: a caller reads its own write.
+- A batch that was taken is finished even when the loop is being cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from edge.actors.mailbox import Ask, Mailbox
+from edge.actors.messages import Call, WriterRequest
+from edge.actors.watch import Watch
+from edge.errors import ActorCrashed, EdgeError
+from edge.store.store import Store, Submission
+
+Waiting = Ask[WriterRequest, Any]
+Result = TypeVar("Result")
+
+
+class Writer:
+    """See the module's invariants."""
+
+    name = "writer"
+
+    def __init__(self, store: Store, watch: Watch, capacity: int) -> None:
+        self._store = store
+        self._watch = watch
+        self._mailbox: Mailbox[WriterRequest, Any] = Mailbox(capacity)
+        self._hop = CapacityLimiter(1)
+
+    async def update(self, submission: Submission) -> int:
+        """Carry out one operation; return its sequence number."""
+        sequence: int = await self._mailbox.ask(submission)
+        return sequence
+
+    async def call(self, act: Callable[[Store], Result]) -> Result:
+        """Run `act(store)` in the writer's turn."""
+        result: Result = await self._mailbox.ask(Call(act))
+        return result
+
+    def close(self) -> None:
+        """Take no more requests; `run` ends when those that wait are done."""
+        self._mailbox.close()
+
+    async def run(self) -> None:
+        """Work until closed and empty."""
+        while True:
+            batch = await self._next_batch()
+            if batch is None:
+                return
+            with CancelScope(shield=True):
+                await self._work(batch)
+
+    async def _next_batch(self) -> list[Waiting] | None:
+        """Return what waits; [] when it is time to sync instead; None at the end."""
+        with anyio.move_on_after(self._store.sync_due_in()):
+            return await self._mailbox.take_all()
+        return []
+
+    async def _work(self, batch: list[Waiting]) -> None:
+        try:
+            outcomes = await to_thread.run_sync(self._do, batch, limiter=self._hop)
+        except Exception as crash:
+            self._give_up(batch, crash)
+            raise
+        self._watch.publish(self._store.view)
+        for ask, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                ask.refuse(outcome)
+            else:
+                ask.reply(outcome)
+
+    def _do(self, batch: list[Waiting]) -> list[Any]:
+        """In the thread: runs of updates are one commit each; calls are made in their turn."""
+        outcomes: list[Any] = []
+        updates: list[Submission] = []
+        for ask in batch:
+            if isinstance(ask.request, Submission):
+                updates.append(ask.request)
+                continue
+            outcomes += self._store.commit(updates)
+            updates = []
+            outcomes.append(self._call(ask.request))
+        outcomes += self._store.commit(updates)
+        self._store.sync_if_due()
+        return outcomes
+
+    def _call(self, call: Call) -> Any:
+        try:
+            return call.act(self._store)
+        except EdgeError as error:
+            return error
+
+    def _give_up(self, batch: list[Waiting], crash: Exception) -> None:
+        error = ActorCrashed(f"the writer failed: {crash!r}", self.name)
+        self._store.read_only = str(error)
+        for ask in batch:
+            ask.refuse(error)

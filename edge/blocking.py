@@ -1,0 +1,257 @@
+"""EdgeShard without an event loop: the same engine, plain functions, for any thread.
+
+It answers as the `qdrant_edge` package does, under the same names: a program changes its import.
+
+Invariants
+- One lock around everything that changes the shard; reads take the newest view and no lock.
+- Rebuilding runs in the caller of `optimize`; a log that has outgrown its limit is sealed by the
+  update that finds it so. The one thread there is keeps the promise of Durability.Interval.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from numpy.typing import NDArray
+
+from edge.errors import EdgeError, ShardClosed
+from edge.model.config import Durability, EdgeConfig
+from edge.model.point import Record, ScoredPoint
+from edge.model.point_id import PointId, PointIdLike
+from edge.model.request import (
+    CountRequest,
+    QueryBatchRequest,
+    QueryRequest,
+    ScrollRequest,
+    SearchRequest,
+    ShardInfo,
+    WithPayloadLike,
+    WithVectorLike,
+)
+from edge.model.split import in_batches
+from edge.model.update import UpdateOperation, UpsertArrays
+from edge.query.answer import Request, Retrieve, answer, deadline_of
+from edge.store.info import info_of
+from edge.store.optimization import Job
+from edge.store.store import Store, Submission
+
+
+
+class EdgeShard:
+    """An embedded vector search engine in one folder, opened when made.
+
+    `EdgeShard(path, config)` opens what is there or creates it; `create` and `load` do only the
+    one. A context manager; `close` may be called by hand and more than once.
+    """
+
+    def __init__(self, path: str | Path, config: EdgeConfig | None = None) -> None:
+        self._start(path, Store.open_or_create(path, config))
+
+    @classmethod
+    def create(cls, path: str | Path, config: EdgeConfig) -> Self:
+        """Make a new shard; AlreadyExists where one is."""
+        return cls._around(path, Store.create(path, config))
+
+    @classmethod
+    def load(cls, path: str | Path, config: EdgeConfig | None = None) -> Self:
+        """Open the shard that is there; NotFound where none is."""
+        return cls._around(path, Store.load(path, config))
+
+    @classmethod
+    def _around(cls, path: str | Path, store: Store) -> Self:
+        shard = cls.__new__(cls)
+        shard._start(path, store)
+        return shard
+
+    def _start(self, path: str | Path, store: Store) -> None:
+        self.path = Path(path)
+        self._store = store
+        self._open = True
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._syncer = _Syncer(self._lock, store)
+
+    # -- life
+
+    def close(self) -> None:
+        """Make everything durable and let go of the folder. Idempotent."""
+        if not self._open or self._pid != os.getpid():
+            return
+        self._syncer.stop()
+        with self._lock:
+            self._open = False
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):
+            self.close()
+
+    def _opened(self) -> Store:
+        if self._pid != os.getpid():
+            raise ShardClosed("this shard was opened before a fork; open it in the child anew")
+        if not self._open:
+            raise ShardClosed(f"the shard in {self.path} is closed")
+        return self._store
+
+    # -- writing
+
+    def update(self, operation: UpdateOperation, durability: Durability | None = None) -> int:
+        """Carry out one operation, whole or not at all; return its sequence number.
+
+        See `edge.EdgeShard.update` for the errors.
+        """
+        with self._lock:
+            store = self._opened()
+            outcome = store.commit([Submission(operation, durability)])[0]
+            if isinstance(outcome, EdgeError):
+                raise outcome
+            self._look_after(store)
+        return outcome
+
+    def upsert_arrays(
+        self,
+        ids: Sequence[PointIdLike] | NDArray[Any],
+        vectors: NDArray[Any] | Mapping[str, NDArray[Any]],
+        payloads: Sequence[dict[str, Any] | None] | None = None,
+        durability: Durability | None = None,
+    ) -> int:
+        """Upsert points given as columns; see `edge.EdgeShard.upsert_arrays`."""
+        store = self._opened()
+        sequence = store.sequence
+        for operation in in_batches(UpsertArrays(ids, vectors, payloads), store.settings.limits):
+            sequence = self.update(operation, durability)
+        return sequence
+
+    def flush(self) -> None:
+        """Make everything that was acknowledged survive a power cut."""
+        with self._lock:
+            self._opened().flush()
+
+    def optimize(self) -> bool:
+        """Merge, vacuum and index until nothing is left to do; return whether anything was done."""
+        with self._lock:
+            store = self._opened()
+            if store.plan(durable=False) is None:
+                return False
+            self._seal(store)
+            done = False
+            while (plan := store.plan(durable=True)) is not None:
+                self._carry_out(store, store.start(plan))
+                done = True
+            return done
+
+    def _look_after(self, store: Store) -> None:
+        if store.wants_seal:
+            self._seal(store)
+        store.sync_if_due()
+        if store.sync_due_in() is not None:
+            self._syncer.wake()
+
+    def _seal(self, store: Store) -> None:
+        job = store.seal()
+        if job is not None:
+            self._carry_out(store, job)
+
+    def _carry_out(self, store: Store, job: Job) -> None:
+        store.finish(job, job.run(store.storage, _no_pulse))
+
+    # -- reading
+
+    def _answer(self, request: Request) -> Any:
+        return answer(self._opened().view, request, deadline_of(request))
+
+    def query(self, request: QueryRequest) -> list[ScoredPoint]:
+        """Answer one query, best first."""
+        return cast("list[ScoredPoint]", self._answer(request))
+
+    def query_batch(
+        self, request: QueryBatchRequest | Iterable[QueryRequest]
+    ) -> list[list[ScoredPoint]]:
+        """Answer several queries from one view; one list for each, in their order."""
+        if not isinstance(request, QueryBatchRequest):
+            request = QueryBatchRequest(list(request))
+        return cast("list[list[ScoredPoint]]", self._answer(request))
+
+    def search(self, request: SearchRequest) -> list[ScoredPoint]:
+        """Answer one vector search, best first."""
+        return cast("list[ScoredPoint]", self._answer(request))
+
+    def scroll(self, request: ScrollRequest) -> tuple[list[Record], PointId | None]:
+        """Return a page of points in id order, and the id where the next page begins."""
+        return cast("tuple[list[Record], PointId | None]", self._answer(request))
+
+    def count(self, request: CountRequest | None = None) -> int:
+        """Return how many points match."""
+        return cast(int, self._answer(request or CountRequest()))
+
+    def retrieve(
+        self,
+        point_ids: Sequence[PointIdLike],
+        with_payload: WithPayloadLike = None,
+        with_vector: WithVectorLike = None,
+    ) -> list[Record]:
+        """Return the points with these ids, in this order, each once; missing ones are left out."""
+        return cast(
+            "list[Record]", self._answer(Retrieve.of(point_ids, with_payload, with_vector))
+        )
+
+    def info(self) -> ShardInfo:
+        """Return counts, sizes and the durable sequence."""
+        return info_of(self._opened(), "in the caller of optimize", {})
+
+
+class _Syncer:
+    """Syncs what no later update comes to sync. Its thread starts at the first need."""
+
+    def __init__(self, lock: threading.RLock, store: Store) -> None:
+        self._lock = lock
+        self._store = store
+        self._needed = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """Say that something is unsynced."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="edge sync", daemon=True)
+            self._thread.start()
+        self._needed.set()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._needed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while self._needed.wait() and not self._stopped.is_set():
+            self._needed.clear()
+            while (seconds := self._store.sync_due_in()) is not None:
+                if self._stopped.wait(seconds):
+                    return
+                with self._lock:
+                    if not self._stopped.is_set():
+                        self._store.sync_if_due()
+
+
+def _no_pulse(done: float) -> None:
+    """A rebuild in the caller is not interrupted."""
+
+

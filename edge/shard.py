@@ -1,0 +1,241 @@
+"""EdgeShard: the engine for programs with an event loop.
+
+Invariants
+- Every operation is awaited, and none holds up the loop: what takes longer than the way to a
+  thread is done in one, and nothing that computes there holds the GIL.
+- A cancelled update is whole or absent.
+- A shard that went through a fork refuses in the child.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import anyio
+from anyio import CancelScope, to_thread
+from numpy.typing import NDArray
+
+from edge.actors.supervisor import Supervisor
+from edge.errors import AlreadyExists, ShardClosed
+from edge.model.config import Durability, EdgeConfig
+from edge.model.point import Record, ScoredPoint
+from edge.model.point_id import PointId, PointIdLike
+from edge.model.request import (
+    CountRequest,
+    QueryBatchRequest,
+    QueryRequest,
+    ScrollRequest,
+    SearchRequest,
+    ShardInfo,
+    WithPayloadLike,
+    WithVectorLike,
+)
+from edge.model.split import in_batches
+from edge.model.update import UpdateOperation, UpsertArrays
+from edge.query.answer import Retrieve
+from edge.store.info import info_of
+from edge.store.store import Store, Submission
+
+Mode = Literal["open", "create", "load"]
+
+WAITING = 1024
+"""How many updates, and how many queries, may wait before the next is held up or refused."""
+
+
+class EdgeShard:
+    """An embedded vector search engine in one folder.
+
+    `async with EdgeShard(path, config)` opens the shard in `path`, or creates it there;
+    `EdgeShard.create` and `EdgeShard.load` do only the one. A shard may also be opened and closed
+    by `await shard.open()` and `await shard.close()`, in different tasks if need be.
+
+    Raises (on opening) NotFound, AlreadyExists, ShardLocked, CorruptData, StorageFault, and
+    ValidationError where `config` does not fit what is stored.
+    """
+
+    def __init__(self, path: str | Path, config: EdgeConfig | None = None) -> None:
+        self.path = Path(path)
+        self._config = config
+        self._mode: Mode = "open"
+        self._supervisor: Supervisor | None = None
+        self._opening = False
+        self._pid = os.getpid()
+
+    @classmethod
+    def create(cls, path: str | Path, config: EdgeConfig) -> Self:
+        """Return a shard that, when opened, is made new; AlreadyExists where one is."""
+        return cls._in_mode("create", path, config)
+
+    @classmethod
+    def load(cls, path: str | Path, config: EdgeConfig | None = None) -> Self:
+        """Return a shard that, when opened, is loaded; NotFound where none is."""
+        return cls._in_mode("load", path, config)
+
+    @classmethod
+    def _in_mode(cls, mode: Mode, path: str | Path, config: EdgeConfig | None) -> Self:
+        shard = cls(path, config)
+        shard._mode = mode
+        return shard
+
+    # -- life
+
+    async def open(self) -> Self:
+        """Open the shard. AlreadyExists if this object has it open."""
+        if self._supervisor is not None or self._opening:
+            raise AlreadyExists(f"the shard in {self.path} is open already")
+        self._opening = True
+        try:
+            with CancelScope(shield=True):  # half open is no state to be left in
+                store = await to_thread.run_sync(self._open_store)
+                self._pid = os.getpid()
+                places = store.settings.max_search_threads or max(1, (os.cpu_count() or 2) - 1)
+                self._supervisor = Supervisor(store, places, WAITING)
+                self._supervisor.start()
+        finally:
+            self._opening = False
+        try:
+            await anyio.lowlevel.checkpoint()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    def _open_store(self) -> Store:
+        if self._mode == "load":
+            return Store.load(self.path, self._config)
+        if self._mode == "create" and self._config is not None:
+            return Store.create(self.path, self._config)
+        return Store.open_or_create(self.path, self._config)
+
+    async def close(self) -> None:
+        """Finish what was begun, make everything durable, let go of the folder. Idempotent."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None and self._pid == os.getpid():
+            with CancelScope(shield=True):
+                await supervisor.stop()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def _actors(self) -> Supervisor:
+        if self._pid != os.getpid():
+            raise ShardClosed("this shard was opened before a fork; open it in the child anew")
+        if self._supervisor is None:
+            raise ShardClosed(f"the shard in {self.path} is not open")
+        return self._supervisor
+
+    # -- writing
+
+    async def update(
+        self, operation: UpdateOperation, durability: Durability | None = None
+    ) -> int:
+        """Carry out one operation, whole or not at all; return its sequence number.
+
+        `durability` says what the reply must have survived (None: as the shard's config says).
+        Raises a CallerError where the operation is wrong, NotFound where it changes a point that
+        is not there, ShardReadOnly or a StorageFault where nothing can be written.
+        """
+        return await self._actors.writer.update(Submission(operation, durability))
+
+    async def upsert_arrays(
+        self,
+        ids: Sequence[PointIdLike] | NDArray[Any],
+        vectors: NDArray[Any] | Mapping[str, NDArray[Any]],
+        payloads: Sequence[dict[str, Any] | None] | None = None,
+        durability: Durability | None = None,
+    ) -> int:
+        """Upsert points given as columns, without building a Point for each.
+
+        `ids` are n ints (any integer dtype) or ids; `vectors` float32[n, size] for the default
+        vector, or one array for each name; `payloads` n dicts or None. Every run of at most
+        `Limits.batch_points` points, and `Limits.batch_bytes` bytes, is one operation: whole or
+        not at all. Returns the sequence number of the last. Raises as `update` does.
+        """
+        writer = self._actors.writer
+        sequence = self._actors.watch.view.sequence
+        limits = self._actors.store.settings.limits
+
+        def copied() -> list[UpsertArrays]:
+            return list(in_batches(UpsertArrays(ids, vectors, payloads), limits))
+
+        for operation in await to_thread.run_sync(copied):
+            sequence = await writer.update(Submission(operation, durability))
+        return sequence
+
+    async def flush(self) -> None:
+        """Make everything that was acknowledged survive a power cut."""
+        await self._actors.writer.call(Store.flush)
+
+    async def optimize(self) -> bool:
+        """Merge, vacuum and index until nothing is left to do; return whether anything was done.
+
+        The same work is done in the background without being asked, unless the config says
+        `background_optimizer=False`.
+        """
+        return await self._actors.optimizer.optimize()
+
+    # -- reading
+
+    async def query(self, request: QueryRequest) -> list[ScoredPoint]:
+        """Answer one query, best first."""
+        found: list[ScoredPoint] = await self._actors.query.ask(request)
+        return found
+
+    async def query_batch(
+        self, request: QueryBatchRequest | Iterable[QueryRequest]
+    ) -> list[list[ScoredPoint]]:
+        """Answer several queries from one view; one list for each, in their order."""
+        if not isinstance(request, QueryBatchRequest):
+            request = QueryBatchRequest(list(request))
+        found: list[list[ScoredPoint]] = await self._actors.query.ask(request)
+        return found
+
+    async def search(self, request: SearchRequest) -> list[ScoredPoint]:
+        """Answer one vector search, best first."""
+        found: list[ScoredPoint] = await self._actors.query.ask(request)
+        return found
+
+    async def scroll(self, request: ScrollRequest) -> tuple[list[Record], PointId | None]:
+        """Return a page of points in id order, and the id where the next page begins."""
+        page: tuple[list[Record], PointId | None] = await self._actors.query.ask(request)
+        return page
+
+    async def count(self, request: CountRequest | None = None) -> int:
+        """Return how many points match."""
+        count: int = await self._actors.query.ask(request or CountRequest())
+        return count
+
+    async def retrieve(
+        self,
+        point_ids: Sequence[PointIdLike],
+        with_payload: WithPayloadLike = None,
+        with_vector: WithVectorLike = None,
+    ) -> list[Record]:
+        """Return the points with these ids, in this order, each once; missing ones are left out.
+
+        Payloads are shown by default, vectors are not.
+        """
+        request = Retrieve.of(point_ids, with_payload, with_vector)
+        found: list[Record] = await self._actors.query.ask(request)
+        return found
+
+    async def info(self) -> ShardInfo:
+        """Return counts, sizes, durable sequence and the state of the background work."""
+        actors = self._actors
+        await anyio.lowlevel.checkpoint()
+        return info_of(actors.store, actors.optimizer.status, actors.failures)
+
+

@@ -1,0 +1,1 @@
+"""The write wing: check, log, apply; load again; rebuild in the background."""

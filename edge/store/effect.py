@@ -1,0 +1,64 @@
+"""What every update comes down to: tombstones on old rows, and new rows at the end.
+
+Invariants
+- `carry_out` cannot refuse: whatever may fail was found out when the effect was prepared.
+- A view that was given out before stays exactly what it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from edge_kernels import bits
+
+from edge.segment.appendable import AppendableSegment
+from edge.segment.rows import RowBlock
+from edge.segment.view import SegmentView, ShardView
+from edge.vectors.dense import Bits, Offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The outcome of a prepared operation against one ShardView."""
+
+    deletes: tuple[tuple[int, Offsets], ...] = ()
+    """(position of the segment in the view, offsets that die)"""
+    rows: RowBlock | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether carrying it out would change nothing."""
+        return not self.deletes and (self.rows is None or not len(self.rows))
+
+
+def carry_out(effect: Effect, view: ShardView, sequence: int) -> ShardView:
+    """Append the rows to the tail, and return the view with the tombstones and the new rows."""
+    segments = list(view.segments)
+    for position, offsets in effect.deletes:
+        segments[position] = _bury(segments[position], offsets)
+    tail = segments[-1].segment
+    if effect.rows is not None and len(effect.rows):
+        assert isinstance(tail, AppendableSegment)
+        tail.append(effect.rows, sequence)
+        segments[-1] = _longer(segments[-1], tail.count)
+    return view.of(segments, sequence)
+
+
+def _bury(view: SegmentView, offsets: Offsets) -> SegmentView:
+    fresh: Bits
+    if view.deleted is None:
+        fresh = bits.zeros(view.watermark)
+    else:
+        fresh = view.deleted.copy()
+    bits.set_bits(fresh, offsets)
+    return view.without(fresh)
+
+
+def _longer(view: SegmentView, watermark: int) -> SegmentView:
+    deleted = view.deleted
+    if deleted is not None:
+        grown = np.zeros(bits.words_for(watermark), np.uint64)
+        grown[: len(deleted)] = deleted
+        deleted = grown
+    return SegmentView(view.segment, watermark, deleted)

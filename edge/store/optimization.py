@@ -1,0 +1,188 @@
+"""What to rebuild, and how: plans from a view, jobs that run anywhere, swaps that lose nothing.
+
+Thresholds and meanings are Qdrant's:
+- *vacuum*: a segment of at least `vacuum_min_vector_number` rows of which more than
+  `deleted_threshold` are dead is rewritten without them;
+- *index*: a segment whose vectors of one name take more than `indexing_threshold` kilobytes gets
+  a graph; whatever else has none is merged into the same build, up to `max_segment_size`;
+- *merge*: when there are more segments than `default_segment_number` (0: one for each processor,
+  at least two), the smallest are made one.
+
+Invariants
+- A job reads views and writes new files; nothing that exists changes until the swap.
+- The swap carries over every tombstone that came since the views the job was made from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from edge_kernels import bits
+
+from edge.disk.storage import Storage
+from edge.model.config import EdgeVectorParams, Settings
+from edge.segment.builder import Built, GraphPlan, Pulse, add_graphs, build_segment
+from edge.segment.immutable import ImmutableSegment
+from edge.segment.view import SegmentView, ShardView
+from edge.vectors.dense import Offsets
+
+KILOBYTE = 1024
+SIZE_A_PROCESSOR = 256_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which segments to make one, and why."""
+
+    reason: str
+    numbers: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One rebuild: its sources as they were when it was made, and the number of its result."""
+
+    reason: str
+    sources: tuple[SegmentView, ...]
+    number: int
+    vectors: Mapping[str, EdgeVectorParams]
+    settings: Settings
+
+    def run(self, storage: Storage, pulse: Pulse) -> Built | None:
+        """Build the new segment; None when nothing of the sources lives. Touches no shared state."""
+        live = tuple(view for view in self.sources if view.live_count)
+        if not live:
+            return None
+        graphs = {} if self.reason == "seal" else wanted_graphs(live, self.vectors, self.settings)
+        first = live[0].segment
+        if self.reason == "index" and len(self.sources) == 1 and isinstance(first, ImmutableSegment):
+            missing = {name: plan for name, plan in graphs.items() if name not in first.graphs}
+            return add_graphs(storage, live[0], first, missing, pulse)
+        built = build_segment(storage, self.number, live, self.vectors, graphs, pulse)
+        return Built(built.segment, _moves_of_all(self.sources, live, built))
+
+
+def _moves_of_all(
+    sources: Sequence[SegmentView], live: Sequence[SegmentView], built: Built
+) -> list[np.ndarray]:
+    known = {id(view): move for view, move in zip(live, built.moves, strict=True)}
+    dead = [np.full(view.watermark, -1, np.int64) for view in sources]
+    return [known.get(id(view), nothing) for view, nothing in zip(sources, dead, strict=True)]
+
+
+def wanted_graphs(
+    views: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+) -> dict[str, GraphPlan]:
+    """Return the graphs that a segment of all these rows should have."""
+    plans = {}
+    for name in vectors:
+        size = sum(view.bytes_of(name) for view in views)
+        hnsw = settings.hnsw[name]
+        if settings.indexing_threshold and hnsw.m and size > settings.indexing_threshold * KILOBYTE:
+            plans[name] = GraphPlan(hnsw.m, hnsw.ef_construct)
+    return plans
+
+
+def plan(view: ShardView) -> Plan | None:
+    """Return the next thing worth doing to this view, or None."""
+    segments = [segment for segment in view.segments if segment.watermark]
+    vectors, settings = view.config.vectors, view.settings
+    for rule in (_vacuum, _index, _merge):
+        found = rule(segments, vectors, settings)
+        if found is not None:
+            return found
+    return None
+
+
+def _vacuum(
+    segments: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+) -> Plan | None:
+    for view in segments:
+        large = view.watermark >= settings.vacuum_min_vector_number
+        if large and view.deleted_count > settings.deleted_threshold * view.watermark:
+            return Plan("vacuum", frozenset({view.segment.number}))
+    return None
+
+
+def _index(
+    segments: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+) -> Plan | None:
+    plain = [view for view in segments if _lacks_graph([view], vectors, settings)]
+    if not plain:
+        return None
+    unindexed = [view for view in segments if not view.segment.graphs]
+    others = [view for view in unindexed if view not in plain]
+    return Plan("index", _fitting(plain + others, vectors, settings))
+
+
+def _lacks_graph(
+    views: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+) -> bool:
+    wanted = wanted_graphs(views, vectors, settings)
+    return any(name not in view.segment.graphs for view in views for name in wanted)
+
+
+def _merge(
+    segments: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+) -> Plan | None:
+    built = [view for view in segments if view.segment.entry is not None]
+    target = settings.default_segment_number or max(2, os.cpu_count() or 1)
+    if len(built) <= target:
+        return None
+    by_size = sorted(built, key=lambda view: _size(view, vectors))
+    numbers = _fitting(by_size[: len(built) - target + 1], vectors, settings)
+    return Plan("merge", numbers) if len(numbers) > 1 else None
+
+
+def _fitting(
+    candidates: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+) -> frozenset[int]:
+    """Return the numbers of the first candidates that together stay below max_segment_size."""
+    limit = (settings.max_segment_size or SIZE_A_PROCESSOR * (os.cpu_count() or 1)) * KILOBYTE
+    taken, total = [], 0
+    for view in candidates:
+        total += _size(view, vectors)
+        if taken and total > limit:
+            break
+        taken.append(view.segment.number)
+    return frozenset(taken)
+
+
+def _size(view: SegmentView, vectors: Mapping[str, EdgeVectorParams]) -> int:
+    return sum(view.bytes_of(name) for name in vectors)
+
+
+def swapped(view: ShardView, sources: Sequence[SegmentView], built: Built | None) -> ShardView:
+    """Return `view` with the job's sources replaced by what was built of them.
+
+    Rows that died in `view` after the sources were taken are dead in the result too (all of a
+    source that `view` has dropped already); those that were dead before moved nowhere (-1).
+    """
+    numbers = {source.segment.number for source in sources}
+    found = {v.segment.number: v for v in view.segments if v.segment.number in numbers}
+    if not found:
+        return view
+    kept = [v for v in view.segments if v.segment.number not in numbers]
+    if built is not None:
+        first = next(i for i, v in enumerate(view.segments) if v.segment.number in numbers)
+        died = [
+            move if (now := found.get(source.segment.number)) is None else move[_dead(now)]
+            for source, move in zip(sources, built.moves, strict=True)
+        ]
+        kept.insert(first, _view_of(built, np.concatenate(died)))
+    return view.of(kept)
+
+
+def _dead(view: SegmentView) -> Offsets:
+    if view.deleted is None:
+        return np.empty(0, np.uint32)
+    return bits.to_offsets(view.deleted, view.watermark)
+
+
+def _view_of(built: Built, died: np.ndarray) -> SegmentView:
+    rows = len(built.segment.versions)
+    gone = died[died >= 0].astype(np.uint32)
+    return SegmentView(built.segment, rows, bits.from_offsets(rows, gone) if len(gone) else None)

@@ -1,0 +1,306 @@
+"""From a checked operation and a view to its effect: the table of all operations.
+
+Invariants
+- Preparing changes nothing. It refuses whatever cannot be carried out whole: a point that is not
+  there, a payload that an edit would make too large.
+- The same operation on the same view has the same effect, so a replay of the log ends where the
+  first run did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from edge_kernels import ids as id_kernels
+from numpy.typing import NDArray
+
+from edge.errors import NotFound
+from edge.filter.mask import matching
+from edge.model.check import (
+    CheckedClearPayload,
+    CheckedDeletePayload,
+    CheckedDeletePoints,
+    CheckedDeleteVectors,
+    CheckedOperation,
+    CheckedOverwritePayload,
+    CheckedSetPayload,
+    CheckedUpdateVectors,
+    CheckedUpsert,
+    Target,
+)
+from edge.model.filter import Filter
+from edge.model.json_path import parse
+from edge.model.payload import decode_payload, encode_payload
+from edge.model.point import PointBatch, VectorColumn
+from edge.model.point_id import decode_id
+from edge.model.update import UpdateMode
+from edge.payload import edit
+from edge.segment.id_tracker import IdRows
+from edge.segment.rows import RowBlock, StoredVectors, merge_vectors, without_vectors
+from edge.segment.view import SegmentView, ShardView
+from edge.store.effect import Effect
+from edge.vectors.dense import Block, Offsets, stored_form
+from edge.vectors.metric import metric_of
+
+Payload = dict[str, Any]
+EditPayload = Callable[[Payload], Payload]
+
+
+class Group(NamedTuple):
+    """Live points of one segment that an operation is about."""
+
+    position: int
+    view: SegmentView
+    offsets: Offsets
+
+
+def prepare(operation: CheckedOperation, view: ShardView) -> Effect:
+    """Return what the operation does to the view; a CallerError where it cannot be done."""
+    return PREPARE[type(operation)](operation, view)
+
+
+# -- points
+
+
+def _upsert(operation: CheckedUpsert, view: ShardView) -> Effect:
+    rows = _stored(operation.batch, view)
+    owners, offsets = view.locate(rows.ids)
+    keep = _admitted(operation, view, owners, offsets)
+    if keep is not None:
+        rows, owners, offsets = rows.take(keep), owners[keep], offsets[keep]
+    deletes = tuple((group.position, group.offsets) for group in _groups(view, owners, offsets))
+    return Effect(deletes, rows)
+
+
+def _stored(batch: PointBatch, view: ShardView) -> RowBlock:
+    """Return the batch in stored form; of equal ids the last one stays."""
+    keep = id_kernels.distinct_last(batch.ids)
+    vectors = {name: _stored_column(name, col, view) for name, col in batch.vectors.items()}
+    payloads = batch.payloads or [None] * len(batch.ids)
+    return RowBlock(batch.ids, vectors, payloads).take(keep)
+
+
+def _stored_column(name: str, column: VectorColumn, view: ShardView) -> StoredVectors:
+    metric = metric_of(view.config.vectors[name].distance)
+    return StoredVectors(column.rows, stored_form(column.data, metric))
+
+
+def _admitted(
+    operation: CheckedUpsert,
+    view: ShardView,
+    owners: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> Offsets | None:
+    """Return the positions that the upsert's mode and condition let through; None: all."""
+    there = owners >= 0
+    passes = ADMITS[operation.update_mode](there)
+    if operation.condition is not None:
+        fulfils = np.zeros(len(there), bool)
+        for place, group in _placed_groups(view, owners, offsets):
+            fulfils[place] = _fulfil(operation.condition, group)
+        passes &= fulfils | ~there
+    return None if passes.all() else np.flatnonzero(passes).astype(np.uint32)
+
+
+ADMITS: dict[UpdateMode, Callable[[NDArray[np.bool_]], NDArray[np.bool_]]] = {
+    UpdateMode.Upsert: np.ones_like,
+    UpdateMode.InsertOnly: np.logical_not,
+    UpdateMode.UpdateOnly: np.copy,
+}
+
+
+def _fulfil(condition: Filter, group: Group) -> NDArray[np.bool_]:
+    ascending = np.sort(group.offsets)
+    return np.isin(group.offsets, matching(condition, group.view, ascending))
+
+
+def _delete_points(operation: CheckedDeletePoints, view: ShardView) -> Effect:
+    found = _targets(operation.target, view, required=False)
+    return Effect(tuple((group.position, group.offsets) for group in found))
+
+
+# -- which points
+
+
+def _targets(target: Target, view: ShardView, *, required: bool) -> list[Group]:
+    """Return the points that an operation names or describes; NotFound if a named one lacks."""
+    if isinstance(target, Filter):
+        groups = [
+            Group(position, part, matching(target, part, part.live()))
+            for position, part in enumerate(view.segments)
+            if part.live_count
+        ]
+        return [group for group in groups if len(group.offsets)]
+    return list(_groups(view, *_located(target, view, required=required)))
+
+
+def _located(
+    ids: IdRows, view: ShardView, *, required: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    distinct = ids[id_kernels.distinct_last(ids)]
+    owners, offsets = view.locate(distinct)
+    if required and (owners < 0).any():
+        missing = decode_id(distinct[np.argmax(owners < 0)])
+        raise NotFound(f"there is no point with id {missing}")
+    return owners, offsets
+
+
+def _groups(
+    view: ShardView, owners: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> Iterator[Group]:
+    for _, group in _placed_groups(view, owners, offsets):
+        yield group
+
+
+def _placed_groups(
+    view: ShardView, owners: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.intp], Group]]:
+    """Yield, for each segment that owns some of them, their places in the request and the group."""
+    for position, part in enumerate(view.segments):
+        place = np.flatnonzero(owners == position)
+        if len(place):
+            yield place, Group(position, part, offsets[place].astype(np.uint32))
+
+
+# -- vectors of stored points
+
+
+def _update_vectors(operation: CheckedUpdateVectors, view: ShardView) -> Effect:
+    ids, fresh = _last_vectors(operation.batch, view)
+    owners, offsets = view.locate(ids)
+    if (owners < 0).any():
+        raise NotFound(f"there is no point with id {decode_id(ids[np.argmax(owners < 0)])}")
+    groups, places = [], []
+    for place, group in _placed_groups(view, owners, offsets):
+        if operation.condition is not None:
+            fulfils = _fulfil(operation.condition, group)
+            place, group = place[fulfils], group._replace(offsets=group.offsets[fulfils])
+        groups.append(group)
+        places.append(place)
+    if not groups:
+        return Effect()
+    order = np.concatenate(places).astype(np.uint32)
+    picked = {name: _reordered(column, order, len(ids)) for name, column in fresh.items()}
+    rows = _rows_of(groups, view)
+    merged = merge_vectors(rows.vectors, picked, len(rows))
+    return _replaced(groups, RowBlock(rows.ids, merged, rows.payloads))
+
+
+def _last_vectors(
+    batch: PointBatch, view: ShardView
+) -> tuple[IdRows, dict[str, StoredVectors]]:
+    """Return distinct ids, and for each name the last vector that the batch has for each id."""
+    ids, inverse = np.unique(batch.ids, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    fresh = {}
+    for name, column in batch.vectors.items():
+        stored = _stored_column(name, column, view)
+        owner = inverse if stored.where is None else inverse[stored.where]
+        last = np.full(len(ids), -1, np.int64)
+        last[owner] = np.arange(len(owner))  # of equal owners the last assignment stays
+        has = np.flatnonzero(last >= 0)
+        fresh[name] = StoredVectors(has.astype(np.uint32), stored.block[last[has]])
+    return ids, fresh
+
+
+def _reordered(column: StoredVectors, order: Offsets, count: int) -> StoredVectors:
+    """Return the column of the rows `order` (distinct positions below `count`, any order)."""
+    slot = np.full(count, -1, np.int64)
+    slot[np.arange(count) if column.where is None else column.where] = np.arange(len(column.block))
+    picked = slot[order]
+    has = np.flatnonzero(picked >= 0)
+    return StoredVectors(has.astype(np.uint32), column.block[picked[has]])
+
+
+def _delete_vectors(operation: CheckedDeleteVectors, view: ShardView) -> Effect:
+    groups = _targets(operation.target, view, required=True)
+    if not groups:
+        return Effect()
+    rows = _rows_of(groups, view)
+    kept = without_vectors(rows.vectors, frozenset(operation.vector_names))
+    return _replaced(groups, RowBlock(rows.ids, kept, rows.payloads))
+
+
+# -- payloads of stored points
+
+
+def _edit_payloads(target: Target, view: ShardView, change: EditPayload) -> Effect:
+    groups = _targets(target, view, required=True)
+    if not groups:
+        return Effect()
+    rows = _rows_of(groups, view)
+    limits = view.settings.limits
+    payloads: list[bytes | None] = []
+    for blob in rows.payloads:
+        payload = change(decode_payload(blob) if blob else {})
+        payloads.append(encode_payload(payload, limits) if payload else None)
+    return _replaced(groups, RowBlock(rows.ids, rows.vectors, payloads))
+
+
+def _set_payload(operation: CheckedSetPayload, view: ShardView) -> Effect:
+    patch, path = decode_payload(operation.payload), _path(operation.key)
+    return _edit_payloads(operation.target, view, lambda old: edit.set_payload(old, patch, path))
+
+
+def _overwrite_payload(operation: CheckedOverwritePayload, view: ShardView) -> Effect:
+    patch, path = decode_payload(operation.payload), _path(operation.key)
+    return _edit_payloads(operation.target, view, lambda old: edit.overwrite(old, patch, path))
+
+
+def _delete_payload(operation: CheckedDeletePayload, view: ShardView) -> Effect:
+    paths = [parse(key) for key in operation.keys]
+    return _edit_payloads(operation.target, view, lambda old: edit.delete_keys(old, paths))
+
+
+def _clear_payload(operation: CheckedClearPayload, view: ShardView) -> Effect:
+    return _edit_payloads(operation.target, view, edit.clear)
+
+
+def _path(key: str | None) -> Any:
+    return None if key is None else parse(key)
+
+
+# -- whole rows, to be written anew
+
+
+def _rows_of(groups: list[Group], view: ShardView) -> RowBlock:
+    """Return the points of the groups, whole, in the order of the groups."""
+    ids = np.concatenate([group.view.ids[group.offsets] for group in groups])
+    payloads = [
+        bytes(group.view.payload_bytes(offset)) or None
+        for group in groups
+        for offset in group.offsets.tolist()
+    ]
+    vectors = {name: _column_of(groups, name) for name in view.config.vectors}
+    return RowBlock(ids, vectors, payloads)
+
+
+def _column_of(groups: list[Group], name: str) -> StoredVectors:
+    has: list[NDArray[np.bool_]] = []
+    blocks: list[Block] = []
+    for group in groups:
+        present = group.view.has_vector(name)[group.offsets]
+        has.append(present)
+        blocks.append(group.view.column(name).gather(group.offsets[present]))
+    there = np.concatenate(has)
+    where = None if there.all() else np.flatnonzero(there).astype(np.uint32)
+    return StoredVectors(where, np.concatenate(blocks))
+
+
+def _replaced(groups: list[Group], rows: RowBlock) -> Effect:
+    deletes = tuple((group.position, group.offsets) for group in groups if len(group.offsets))
+    return Effect(deletes, rows)
+
+
+PREPARE: dict[type, Callable[[Any, ShardView], Effect]] = {
+    CheckedUpsert: _upsert,
+    CheckedUpdateVectors: _update_vectors,
+    CheckedDeletePoints: _delete_points,
+    CheckedDeleteVectors: _delete_vectors,
+    CheckedSetPayload: _set_payload,
+    CheckedOverwritePayload: _overwrite_payload,
+    CheckedDeletePayload: _delete_payload,
+    CheckedClearPayload: _clear_payload,
+}

@@ -1,0 +1,405 @@
+"""The shard's state on disk and in memory, and the only place where it changes.
+
+Invariants
+- One caller at a time: the writer's hop, or the blocking facade under its lock.
+- `view` is all that is acknowledged; `durable` is what the manifest names: the state after
+  operation `manifest.sequence`. Replaying the log from there on `durable` gives `view`.
+- `sealing` is the state at the last rotation of the log while its tail is being written to files;
+  it becomes `durable`. Whatever is swapped is swapped in all three.
+- An operation is checked and prepared whole before it is logged, and logged before it is applied.
+- After a failed sync nothing more is written: what the disk holds is no longer known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from edge.disk import files, manifest
+from edge.disk.array_file import write_array
+from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
+from edge.disk.storage import DiskStorage, Storage
+from edge.disk.wal import Wal
+from edge.errors import (
+    AlreadyExists,
+    CallerError,
+    EdgeError,
+    Fault,
+    NotFound,
+    ShardReadOnly,
+    StorageFault,
+)
+from edge.model import codec
+from edge.model.check import check
+from edge.model.config import Durability, EdgeConfig, decode_config, encode_config, resolve, settings_of
+from edge.model.update import UpdateOperation
+from edge.segment.appendable import AppendableSegment
+from edge.segment.builder import Built
+from edge.segment.immutable import load_segment
+from edge.segment.view import SegmentView, ShardView
+from edge.store import optimization
+from edge.store.effect import carry_out
+from edge.store.optimization import Job, Plan
+from edge.store.prepare import prepare
+from edge.vectors.dense import Bits
+
+UPDATE = 1
+"""The kind of the log's records that are update operations."""
+
+Outcome = int | EdgeError
+"""The sequence number that an operation is part of, or why it was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One operation, and how safe its acknowledgement must be (None: as the shard's config says)."""
+
+    operation: UpdateOperation
+    durability: Durability | None = None
+
+
+class Store:
+    """See the module's invariants. Made by `create`, `load` or `open_or_create`."""
+
+    def __init__(self, storage: Storage, config: EdgeConfig, state: Manifest, wal: Wal) -> None:
+        self.storage = storage
+        self._wal = wal
+        self._manifest = state
+        self._tombstones: dict[int, tuple[Bits, FileEntry]] = {}
+        self._next_number = state.next_segment
+        self.config = config
+        self.settings = settings_of(config)
+        self.read_only: str | None = None
+        self._dirty_since: float | None = None
+        self.sealing: ShardView | None = None
+        self.durable = ShardView(state.sequence, self._load_segments(), config, self.settings)
+        self.view = self.durable.of((*self.durable.segments, self._new_tail()))
+
+    # -- opening and closing
+
+    @classmethod
+    def create(cls, path: str | Path, config: EdgeConfig) -> Store:
+        """Make a new shard; AlreadyExists where one is."""
+        return _open(DiskStorage(path), config, existing=False)
+
+    @classmethod
+    def load(cls, path: str | Path, config: EdgeConfig | None = None) -> Store:
+        """Open the shard that is there; NotFound where none is."""
+        return _open(DiskStorage(path), config, existing=True)
+
+    @classmethod
+    def open_or_create(cls, path: str | Path, config: EdgeConfig | None) -> Store:
+        """Open what is there, or make it."""
+        return _open(DiskStorage(path), config, existing=None)
+
+    def close(self) -> None:
+        """Make everything durable and let go of the folder."""
+        try:
+            if self.read_only is None:
+                self.flush()
+        finally:
+            self._wal.close()
+            self.storage.unlock()
+
+    # -- writing
+
+    def commit(self, batch: Sequence[Submission]) -> list[Outcome]:
+        """Carry out a batch, one outcome for each, in order; one sync at the end if one asks."""
+        outcomes: list[Outcome] = []
+        must_sync = False
+        for submission in batch:
+            outcomes.append(self._commit_one(submission.operation))
+            asked = submission.durability or self.settings.durability
+            must_sync |= asked is Durability.Always and isinstance(outcomes[-1], int)
+        if must_sync:
+            self._sync_for(outcomes)
+        return outcomes
+
+    def _commit_one(self, operation: UpdateOperation) -> Outcome:
+        try:
+            self._refuse_if_read_only()
+            checked = check(operation, self.config, self.settings.limits)
+            effect = prepare(checked, self.view)
+            if effect.is_nothing:
+                return self.view.sequence
+            sequence = self._wal.append(UPDATE, codec.encode(checked))
+        except (CallerError, ShardReadOnly) as refusal:
+            return refusal
+        except Fault as fault:
+            self._stop_writing_if_broken(fault)
+            return fault
+        self.view = carry_out(effect, self.view, sequence)
+        if self._dirty_since is None:
+            self._dirty_since = monotonic()
+        return sequence
+
+    def _sync_for(self, outcomes: list[Outcome]) -> None:
+        try:
+            self.sync()
+        except Fault as fault:
+            outcomes[:] = [fault if isinstance(outcome, int) else outcome for outcome in outcomes]
+
+    def sync(self) -> None:
+        """Make every acknowledged operation survive a power cut."""
+        self._refuse_if_read_only()
+        try:
+            self._wal.sync()
+        except Fault as fault:
+            self._stop_writing(fault)
+            raise
+        self._dirty_since = None
+
+    def sync_due_in(self) -> float | None:
+        """Return the seconds until `interval` durability wants a sync; None if it wants none."""
+        interval = self.settings.durability is Durability.Interval
+        if self._dirty_since is None or not interval or self.read_only is not None:
+            return None
+        return max(0.0, self._dirty_since + self.settings.sync_interval_ms / 1000 - monotonic())
+
+    def sync_if_due(self) -> None:
+        """Sync if the interval is over. A fault makes the shard read-only; it is not raised."""
+        if self.sync_due_in() == 0.0:
+            with suppress(Fault):
+                self.sync()
+
+    def flush(self) -> None:
+        """Sync, and note outside the log how far it must reach."""
+        self.sync()
+        if self._manifest.durable < self._wal.synced:
+            self._publish(msgspec.structs.replace(self._manifest, durable=self._wal.synced))
+
+    def _publish(self, state: Manifest) -> None:
+        state = msgspec.structs.replace(
+            state, generation=self._manifest.generation + 1, next_segment=self._next_number
+        )
+        manifest.store(self.storage, state, previous=self._manifest)
+        self._manifest = state
+
+    def keep_config(self) -> None:
+        """Write down the config that the shard was opened with."""
+        self._publish(msgspec.structs.replace(self._manifest, config=encode_config(self.config)))
+
+    def clear_away(self) -> None:
+        """Remove what a crash left half made. A disk that refuses it must not stop a load."""
+        with suppress(StorageFault):
+            for name in manifest.orphans(self.storage, self._manifest):
+                self.storage.remove_tree(name)
+
+    def _refuse_if_read_only(self) -> None:
+        if self.read_only is not None:
+            raise ShardReadOnly(f"writing stopped after a fault: {self.read_only}; reopen the shard")
+
+    def _stop_writing_if_broken(self, fault: Fault) -> None:
+        if self._wal.broken:
+            self._stop_writing(fault)
+
+    def _stop_writing(self, fault: Fault) -> None:
+        self.read_only = str(fault)
+
+    # -- sealing, building, swapping
+
+    @property
+    def wants_seal(self) -> bool:
+        """Whether the log has outgrown its limit and nothing is being done about it."""
+        return (
+            self.sealing is None
+            and self.read_only is None
+            and self._wal.bytes > self.settings.checkpoint_bytes
+            and self._wal.sequence > self.durable.sequence
+        )
+
+    def seal(self) -> Job | None:
+        """Start a new tail and a new log file; return the job that writes the old tail to files.
+
+        Asked again before that job was finished, it returns a new job for the same tail. None
+        when there is nothing that the manifest does not have.
+        """
+        self._refuse_if_read_only()
+        if self.sealing is None:
+            if self.view.sequence == self.durable.sequence:
+                return None
+            self._wal.rotate()
+            self.sealing = self.view
+            kept = tuple(view for view in self.view.segments if view.watermark)
+            self.view = self.view.of((*kept, self._new_tail()))
+        tails = tuple(view for view in self.sealing.segments if view.segment.entry is None)
+        return self._job(Plan("seal", frozenset()), tails)
+
+    def plan(self, *, durable: bool) -> Plan | None:
+        """Return what is worth rebuilding in the durable view, or in the live one."""
+        view = self.durable if durable else self.view
+        return optimization.plan(view)
+
+    def start(self, plan: Plan) -> Job:
+        """Return the job that carries out a plan made of the durable view."""
+        sources = [v for v in self.durable.segments if v.segment.number in plan.numbers]
+        return self._job(plan, tuple(sources))
+
+    def _job(self, plan: Plan, sources: tuple[SegmentView, ...]) -> Job:
+        number = self._next_number
+        self._next_number += 1
+        return Job(plan.reason, sources, number, self.config.vectors, self.settings)
+
+    def finish(self, job: Job, built: Built | None) -> None:
+        """Swap a job's result in, and make the manifest name it."""
+        self._refuse_if_read_only()
+        is_seal = job.reason == "seal"
+        base = self.sealing if is_seal and self.sealing is not None else self.durable
+        durable = _without_dead(optimization.swapped(base, job.sources, built))
+        self._persist(durable)
+        self.durable = durable
+        tail = self.view.segments[-1]
+        body = self.view.of(self.view.segments[:-1])
+        live = _without_dead(optimization.swapped(body, job.sources, built))
+        self.view = live.of((*live.segments, tail))
+        if is_seal:
+            self.sealing = None
+            self._wal.drop_before(durable.sequence + 1)
+        elif self.sealing is not None:
+            self.sealing = optimization.swapped(self.sealing, job.sources, built)
+
+    def _persist(self, durable: ShardView) -> None:
+        before = self._manifest
+        entries = tuple(self._entry_of(view) for view in durable.segments)
+        self._publish(
+            msgspec.structs.replace(
+                self._manifest,
+                sequence=durable.sequence,
+                durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
+                segments=entries,
+            )
+        )
+        self._remove_unnamed(before)
+
+    def _remove_unnamed(self, before: Manifest) -> None:
+        kept = {entry.id for entry in self._manifest.segments}
+        for entry in before.segments:
+            if entry.id not in kept:
+                self.storage.remove_tree(files.segment_folder(entry.id))
+        named = {file.name for file in self._manifest.files()}
+        for name in {file.name for file in before.files()} - named:
+            self.storage.remove_tree(name)
+
+    def _entry_of(self, view: SegmentView) -> SegmentEntry:
+        entry = view.segment.entry
+        assert entry is not None
+        if view.deleted is None:
+            return entry
+        known = self._tombstones.get(entry.id)
+        if known is None or known[0] is not view.deleted:
+            known = (view.deleted, self._write_tombstones(entry.id, view.deleted))
+            self._tombstones[entry.id] = known
+        return msgspec.structs.replace(entry, files={**entry.files, "deleted": known[1]})
+
+    def _write_tombstones(self, number: int, deleted: Bits) -> FileEntry:
+        role = f"deleted.{self._manifest.generation + 1}"
+        name = files.segment_file(number, role)
+        return write_array(self.storage, name, deleted, deleted.dtype, deleted.shape)
+
+    # -- loading
+
+    def _load_segments(self) -> tuple[SegmentView, ...]:
+        views = []
+        for entry in self._manifest.segments:
+            segment, deleted = load_segment(self.storage, entry, self.config.vectors)
+            views.append(SegmentView(segment, entry.rows, deleted))
+            if deleted is not None:
+                self._tombstones[entry.id] = (deleted, entry.files["deleted"])
+        return tuple(views)
+
+    def _new_tail(self) -> SegmentView:
+        number = self._next_number
+        self._next_number += 1
+        return SegmentView(AppendableSegment(number, self.config.vectors), 0)
+
+    def replay(self) -> None:
+        """Carry out what the log has and the manifest does not."""
+        for record in self._wal.replay():
+            checked = codec.decode(record.body)
+            effect = prepare(checked, self.view)
+            self.view = carry_out(effect, self.view, record.sequence)
+
+    # -- looking
+
+    @property
+    def sequence(self) -> int:
+        """The last operation that is part of the view."""
+        return self.view.sequence
+
+    @property
+    def synced(self) -> int:
+        """The last operation that survives a power cut."""
+        return self._wal.synced
+
+    def sizes(self) -> dict[str, Any]:
+        """Return log_bytes and disk_bytes, for `info()`."""
+        named = sum(file.length for file in self._manifest.files())
+        return {"log_bytes": self._wal.bytes, "disk_bytes": named + self._wal.bytes}
+
+
+def _without_dead(view: ShardView) -> ShardView:
+    return view.of(v for v in view.segments if v.live_count)
+
+
+def _open(storage: Storage, config: EdgeConfig | None, *, existing: bool | None) -> Store:
+    if existing and not storage.exists(files.MANIFEST):
+        raise NotFound(f"there is no shard in {storage.path}")
+    storage.lock()
+    try:
+        return _open_locked(storage, config, existing)
+    except BaseException:
+        storage.unlock()
+        raise
+
+
+def _open_locked(storage: Storage, config: EdgeConfig | None, existing: bool | None) -> Store:
+    state = manifest.load(storage)
+    if state is None:
+        if existing or config is None:
+            raise NotFound(f"there is no shard in {storage.path}")
+        return _create(storage, resolve(config, None))
+    if existing is False:
+        raise AlreadyExists(f"there is a shard in {storage.path} already")
+    return _load(storage, state, config)
+
+
+def _create(storage: Storage, config: EdgeConfig) -> Store:
+    state = _first_manifest(config)
+    wal = Wal.open(storage, shard=state.shard)
+    manifest.store(storage, state)
+    store = Store(storage, config, state, wal)
+    store.replay()
+    return store
+
+
+def _load(storage: Storage, state: Manifest, config: EdgeConfig | None) -> Store:
+    known = decode_config(state.config)
+    resolved = resolve(config, known)
+    wal = Wal.open(
+        storage, first=state.sequence + 1, durable=state.durable, shard=state.shard, create=False
+    )
+    store = Store(storage, resolved, state, wal)
+    store.replay()
+    if resolved != known:
+        store.keep_config()
+    store.clear_away()
+    return store
+
+
+def _first_manifest(config: EdgeConfig) -> Manifest:
+    return Manifest(
+        generation=1,
+        shard=uuid4().hex,
+        sequence=0,
+        durable=0,
+        next_segment=1,
+        config=encode_config(config),
+        segments=(),
+    )
