@@ -23,11 +23,11 @@ from edge.filter.conditions import (
     Columns,
     Mask,
     Offsets,
+    Predicate,
     Rows,
-    Test,
     column_of,
     cost_of,
-    test_of,
+    predicate_of,
 )
 from edge.model.filter import Filter
 
@@ -65,18 +65,25 @@ def matching(
     and whatever `checkpoint` raises.
     """
     masks: dict[int, _Truth] = {}
+    checkpoint = checkpoint or _go_on
     for condition, column in _required_columns(filter):
+        checkpoint()
         candidates = candidates[column(condition, rows, candidates)]
         masks[id(condition)] = _YES
     for condition, column in _columns(filter):
         if id(condition) not in masks:
+            checkpoint()
             masks[id(condition)] = column(condition, rows, candidates)
     verdict, undecided = _split(_known(filter, masks), len(candidates))
     if len(undecided):
-        test = test_of(filter, _rows_of(masks, undecided, len(candidates)))
+        test = predicate_of(filter, _rows_of(masks, undecided, len(candidates)))
         block = _block(cost_of(filter))
         verdict[undecided] = _read(test, rows, candidates[undecided], block, checkpoint)
     return candidates[verdict]
+
+
+def _go_on() -> None:
+    """The checkpoint of a request without a deadline."""
 
 
 def _required_columns(filter: Filter) -> Iterator[tuple[Any, Column]]:
@@ -157,14 +164,13 @@ def _block(cost: int) -> int:
 
 
 def _read(
-    test: Test, rows: Rows, offsets: Offsets, block: int, checkpoint: Checkpoint | None
+    test: Predicate, rows: Rows, offsets: Offsets, block: int, checkpoint: Checkpoint
 ) -> list[bool]:
     """Decode the payloads at `offsets` and test them, in order, with a checkpoint every block."""
     payload = rows.payload
     verdicts: list[bool] = []
     for start in range(0, len(offsets), block):
-        if checkpoint is not None:
-            checkpoint()
+        checkpoint()
         chunk = offsets[start : start + block].tolist()
         verdicts += [test(payload(offset), row) for row, offset in enumerate(chunk, start)]
     return verdicts
