@@ -42,7 +42,7 @@ from edge.model.filter import Filter
 from edge.model.limits import MAX_DIMENSION
 from edge.model.payload import decode_payload, encode_payload
 from edge.model.point import PointBatch, VectorColumn
-from edge.model.point_id import KIND_INT, IdRows, as_rows
+from edge.model.point_id import IdRows, as_rows
 from edge.model.update import UpdateMode
 
 __all__ = ["OPERATION", "decode", "decode_payload", "encode", "encode_payload"]
@@ -174,13 +174,14 @@ _Encoded: TypeAlias = tuple[_Described, list[Buffer]]
 
 
 def _bytes_of(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> Buffer:
-    """The memory of a contiguous array (copied only where the machine is big-endian)."""
-    flat = np.ascontiguousarray(array, dtype).reshape(-1)
-    return flat.view(np.uint8).data
+    """The memory of the array itself where it is contiguous and little-endian, else a copy."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.size:
+        return array.data.cast("B")
+    return np.ascontiguousarray(array, dtype).tobytes()
 
 
 def _encode_ids(ids: IdRows) -> _Encoded:
-    ints = bool((ids[:, 0] == KIND_INT).all())
+    ints = not ids[:, 0].any()
     block = _bytes_of(ids[:, 2] if ints else ids, _U64)
     return {"ids": len(ids), "ints": ints}, [block]
 

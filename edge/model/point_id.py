@@ -7,6 +7,7 @@ In a column an id is a row of uint64[3], (kind, hi, lo): an int is (0, 0, value)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -53,12 +54,10 @@ def _parse_uuid(text: str, field: str) -> UUID:
         bare = bare[1:-1]
     grouped = len(bare) == 36 and all(bare[at] == "-" for at in (8, 13, 18, 23))
     digits = bare.replace("-", "") if grouped else bare
-    # int(..., 16) behind UUID() also takes "_", "+" and digits of other scripts: look first.
+    # UUID(hex=...) would also take "0x", "_", "+" and digits of other scripts.
     if len(digits) == 32 and digits.isascii() and digits.isalnum():
-        try:
-            return UUID(hex=digits)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            return UUID(bytes=bytes.fromhex(digits))
     raise ValidationError(f"{field}: expected an int or a UUID, got {fields.shown(text)}")
 
 

@@ -40,9 +40,9 @@ def as_vector(value: Any, field: str = "vector") -> Array:
     """The numbers of `value` as a read-only float32[n] of its own memory.
 
     Takes lists, tuples and other sequences of numbers, numpy arrays of a real dtype, array.array,
-    memoryviews of numbers, and objects that numpy can view. Raises ValidationError naming the
-    field for strings, bytes, bools, None, nested lists, complex numbers, and numbers too large
-    for float32.
+    memoryviews of numbers, and objects that numpy can view. What is too large for float32 becomes
+    infinity, for the check of the operation to refuse. Raises ValidationError naming the field
+    for strings, bytes, bools, None, nested lists and complex numbers.
     """
     kind = type(value)
     if kind is list or kind is tuple:
@@ -54,6 +54,8 @@ def as_vector(value: Any, field: str = "vector") -> Array:
 
 def _from_numbers(values: Sequence[Any], field: str) -> Array:
     """struct packs a list of floats three times as fast as numpy and array.array read it."""
+    if values and isinstance(values[0], np.ndarray):
+        _refuse_element(values, field)
     try:
         packed = _packer(len(values)).pack(*values)
     except (FormatError, OverflowError, TypeError, ValueError):
@@ -70,8 +72,6 @@ def _refuse_element(values: Sequence[Any], field: str) -> None:
         if isinstance(value, (list, tuple, np.ndarray)):
             raise ValidationError(f"{field}[{i}]: multivectors are not supported yet")
         fields.number(value, f"{field}[{i}]")
-        if abs(value) > np.finfo(np.float32).max:
-            fields.refuse(f"{field}[{i}]", "a number that fits in float32", value)
     raise ValidationError(f"{field}: expected a list of numbers")
 
 
@@ -138,7 +138,7 @@ def same_vectors(first: object, second: object) -> bool:
         return first.keys() == second.keys() and all(
             same_vectors(item, second[name]) for name, item in first.items()
         )
-    return first == second
+    return first is None and second is None
 
 
 def shown_vectors(vectors: Any) -> str:
