@@ -29,7 +29,7 @@ THIRD = FieldCondition("third", match=MatchValue(0))
 
 
 def rows(count: int = 12, **kwargs: Any) -> ListRows:
-    payloads = [{"odd": i % 2 == 1, "third": i % 3} for i in range(count)]
+    payloads = [{"odd": i % 2 == 1, "third": i % 3, "parts": [{}]} for i in range(count)]
     return ListRows(payloads, vectors={"front": range(0, count, 4), "back": []}, **kwargs)
 
 
@@ -108,8 +108,9 @@ def test_payloads_are_read_only_where_columns_leave_it_open(
 
 def test_one_condition_may_stand_in_several_places() -> None:
     ids = HasIdCondition({1, 2, 3})
-    nested = NestedCondition("odd", Filter(must=[ids]))
+    nested = NestedCondition("parts", Filter(must=[ids]))
     view = rows()
+    assert view.matching(Filter(should=[nested, Filter(must=[ids, ODD])])) == [1, 3]
     assert view.matching(Filter(must=[ids, ids], must_not=[nested])) == [1, 2, 3]
     assert view.matching(Filter(must=[ids], must_not=[ids])) == []
     assert view.matching(Filter(should=[ids, nested], must=[Filter(should=[ids, ODD])])) == [
@@ -158,6 +159,13 @@ def test_a_checkpoint_may_end_it() -> None:
     assert len(view.decoded) == BLOCK
 
 
+def test_columns_and_payloads_stay_in_step_over_many_blocks() -> None:
+    count = 3 * BLOCK
+    filter = Filter(min_should=MinShould([ODD, THIRD, HasVectorCondition("front")], 2))
+    expected = [i for i in range(count) if (i % 2 == 1) + (i % 3 == 0) + (i % 4 == 0) >= 2]
+    assert rows(count).matching(filter) == expected
+
+
 def test_the_largest_count_is_only_never_reached() -> None:
     everyone = HasIdCondition(range(12))
     for condition in (everyone, ODD):
@@ -173,7 +181,7 @@ leaves = st.sampled_from(
         HasIdCondition(range(0, 12, 3)),
         HasVectorCondition("front"),
         HasVectorCondition("back"),
-        NestedCondition("odd", Filter()),
+        NestedCondition("missing", Filter()),
     ]
 )
 
