@@ -40,17 +40,26 @@ class _Refused(Exception):
 
 
 class _Budget:
-    """What is left of the bytes that a payload may have: a value costs at least what it weighs."""
+    """What is left of the bytes that a payload may have: a value costs at most what it weighs."""
 
-    __slots__ = ("left",)
+    __slots__ = ("left", "limits")
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, limits: Limits) -> None:
+        self.left = limits.payload_bytes
+        self.limits = limits
 
     def spend(self, size: int) -> None:
         self.left -= size
-        if self.left < 0:
-            raise _Refused("larger than the limit", LimitExceeded)
+        self.afford(0)
+
+    def afford(self, size: int) -> None:
+        """Refuse what is about to be made larger than it may be, before it is made."""
+        if size > self.left:
+            raise _Refused(f"larger than {self.limits.payload_bytes} bytes", LimitExceeded)
+
+    def too_deep(self) -> _Refused:
+        levels = self.limits.payload_depth
+        return _Refused(f"nested deeper than {levels} levels", LimitExceeded)
 
 
 def encode_payload(payload: Any, limits: Limits = DEFAULT_LIMITS, field: str = "payload") -> bytes:
@@ -64,7 +73,7 @@ def encode_payload(payload: Any, limits: Limits = DEFAULT_LIMITS, field: str = "
     if not isinstance(payload, dict):
         fields.refuse(field, "a dict", payload)
     try:
-        plain = _plain_dict(payload, limits.payload_depth, _Budget(limits.payload_bytes))
+        plain = _plain_dict(payload, limits.payload_depth, _Budget(limits))
     except _Refused as refused:
         raise refused.error(field) from None
     encoded = _encode(plain)
@@ -86,7 +95,7 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
 def _plain_dict(value: dict[Any, Any], depth: int, budget: _Budget) -> dict[str, Any]:
     """The dict itself where nothing in it has to change, else a changed copy."""
     if depth <= 0:
-        raise _Refused("nested deeper than the limit", LimitExceeded)
+        raise budget.too_deep()
     budget.spend(len(value) + _weight_of_keys(value))
     changed = None
     key: Any = None
@@ -117,7 +126,7 @@ def _weight_of_keys(value: dict[Any, Any]) -> int:
 def _plain_list(value: Sequence[Any], depth: int, budget: _Budget) -> Sequence[Any]:
     """The list (or tuple) itself where nothing in it has to change, else a new list."""
     if depth <= 1:
-        raise _Refused("nested deeper than the limit", LimitExceeded)
+        raise budget.too_deep()
     budget.spend(len(value))
     kinds = set(map(type, value))
     if kinds <= _BARE or (kinds == {float} and isfinite(sum(value))):
@@ -154,7 +163,7 @@ def _plain_float(value: float, depth: int, budget: _Budget) -> float:
 def _plain_str(value: str, depth: int, budget: _Budget) -> str:
     budget.left -= len(value)
     if budget.left < 0 or not value.isascii():
-        budget.spend(0)
+        budget.afford(0)
         _check_surrogates(value)
     return value
 
@@ -166,14 +175,15 @@ def _check_surrogates(value: str) -> None:
         raise _Refused("a lone surrogate, which UTF-8 cannot hold") from None
 
 
-def _plain_bytes(value: bytes | bytearray, depth: int, budget: _Budget) -> Sequence[Any]:
-    budget.spend(len(value))
+def _plain_sequence(value: Sequence[Any], depth: int, budget: _Budget) -> Sequence[Any]:
+    """Bytes, ranges and the like as lists."""
+    budget.afford(len(value))
     return _plain_list(list(value), depth, budget)
 
 
 def _plain_array(value: Any, depth: int, budget: _Budget) -> Any:
     """A numpy array or scalar as the Python values it stands for."""
-    budget.spend(value.size)
+    budget.afford(value.size)
     item = value.tolist()
     return _VALUES.get(type(item), _other)(item, depth, budget)
 
@@ -199,8 +209,8 @@ _VALUES: dict[type, _Convert] = {
     list: _plain_list,
     tuple: _plain_list,
     dict: _inner_dict,
-    bytes: _plain_bytes,
-    bytearray: _plain_bytes,
+    bytes: _plain_sequence,
+    bytearray: _plain_sequence,
 }
 
 _STAND_INS: tuple[tuple[type | tuple[type, ...], _Convert], ...] = (
@@ -210,5 +220,5 @@ _STAND_INS: tuple[tuple[type | tuple[type, ...], _Convert], ...] = (
     ((np.ndarray, np.generic), _plain_array),
     ((Decimal, Fraction), lambda value, depth, budget: _plain_float(float(value), depth, budget)),
     (dict, lambda value, depth, budget: _inner_dict(dict(value), depth, budget)),
-    (Sequence, lambda value, depth, budget: _plain_list(list(value), depth, budget)),
+    (Sequence, _plain_sequence),
 )

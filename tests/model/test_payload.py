@@ -134,14 +134,14 @@ def test_depth_ends_exactly_at_the_limit(build: Any) -> None:
     limits = Limits(payload_depth=32)
     assert decode_payload(encode_payload(build(32), limits)) == build(32)
     for depth in (33, 120, 5_000):
-        with pytest.raises(LimitExceeded, match="nested deeper"):
+        with pytest.raises(LimitExceeded, match="nested deeper than 32 levels"):
             encode_payload(build(depth), limits)
 
 
 def test_a_cycle_runs_into_the_depth() -> None:
     payload: dict[str, Any] = {}
     payload["a"] = [payload]
-    with pytest.raises(LimitExceeded, match="nested deeper"):
+    with pytest.raises(LimitExceeded, match="nested deeper than 32 levels"):
         encode_payload(payload)
 
 
@@ -153,16 +153,25 @@ def test_size_ends_exactly_at_the_limit() -> None:
         encode_payload({"a": "x" * (1001 - overhead)}, limits)
 
 
+@pytest.mark.parametrize("value", [np.zeros(990, np.int8), bytes(990), (0,) * 990, [[]] * 990])
+def test_what_fits_encoded_is_not_refused_for_its_size(value: Any) -> None:
+    assert 990 < len(encode_payload({"a": value}, Limits(payload_bytes=1000))) < 1000
+    with pytest.raises(LimitExceeded):
+        encode_payload({"a": value}, Limits(payload_bytes=900))
+
+
 def test_shared_parts_are_counted_each_time() -> None:
     """A few objects that name each other twice would otherwise be 2^31 values."""
     payload: dict[str, Any] = {"a": 1}
     for _ in range(30):
         payload = {"a": payload, "b": payload}
-    with pytest.raises(LimitExceeded, match="larger than the limit"):
+    with pytest.raises(LimitExceeded, match="larger than 1048576 bytes"):
         encode_payload(payload)
-    with pytest.raises(LimitExceeded, match="larger than the limit"):
+    with pytest.raises(LimitExceeded, match="larger than 1048576 bytes"):
         encode_payload({"a": ["x" * 1_000_000] * 1_000})
-    with pytest.raises(LimitExceeded, match="larger than the limit"):
+    with pytest.raises(LimitExceeded, match="larger than 1048576 bytes"):
+        encode_payload({"a": range(2**40)})
+    with pytest.raises(LimitExceeded, match="larger than 1048576 bytes"):
         encode_payload({"a": np.broadcast_to(np.float64(1), (10**6, 10**6))})
 
 

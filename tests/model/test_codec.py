@@ -1,0 +1,202 @@
+"""The log's form of operations: all of it comes back, and damage is told from what was written."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import CorruptData
+from edge.model.check import CheckedOperation, CheckedUpsert, check
+from edge.model.codec import ALIGNMENT, VERSION, decode, encode
+from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.point import Point
+from edge.model.update import UpdateOperation
+from tests.model.strategies import DIMENSIONS, operations
+
+CONFIG = EdgeConfig({n: EdgeVectorParams(size, Distance.Dot) for n, size in DIMENSIONS.items()})
+
+
+def body_of(operation: UpdateOperation) -> bytes:
+    return b"".join(encode(check(operation, CONFIG)))
+
+
+UPSERT = UpdateOperation.upsert_points(
+    [
+        Point(1, [1, 2, 3], {"a": 1}),
+        Point(UUID(int=2), {"": [1, 2, 3], "image": [1, 2, 3, 4]}),
+        Point(3, {"image": [4, 3, 2, 1]}, {}),
+    ]
+)
+
+
+@given(operations)
+def test_every_operation_comes_back(operation: UpdateOperation) -> None:
+    checked = check(operation, CONFIG)
+    body = b"".join(encode(checked))
+    found = decode(body)
+    assert found == checked
+    assert repr(found) == repr(checked)
+    assert b"".join(encode(found)) == body
+
+
+@given(operations, st.integers(1, 63))
+def test_the_body_may_lie_anywhere(operation: UpdateOperation, shift: int) -> None:
+    body = body_of(operation)
+    moved = bytearray(shift) + body + b"more"
+    found = decode(memoryview(moved)[shift : shift + len(body)])
+    assert found == check(operation, CONFIG)
+
+
+def arrays_of(operation: CheckedOperation) -> list[np.ndarray[Any, Any]]:
+    assert isinstance(operation, CheckedUpsert)
+    columns = operation.batch.vectors.values()
+    return [column.data for column in columns]
+
+
+def test_vectors_are_views_of_the_body_at_aligned_places() -> None:
+    body = body_of(UPSERT)
+    whole = np.frombuffer(body, np.uint8)
+    found = arrays_of(decode(body))
+    assert len(found) == 2
+    for array in found:
+        assert np.shares_memory(array, whole)
+        assert not array.flags.writeable
+        assert (array.ctypes.data - whole.ctypes.data) % ALIGNMENT == 0
+
+
+def test_encoding_copies_no_vector() -> None:
+    checked = check(UPSERT, CONFIG)
+    parts = [np.frombuffer(part, np.uint8) for part in encode(checked) if len(part)]
+    for array in arrays_of(checked):
+        assert any(np.shares_memory(array, part) for part in parts)
+
+
+@given(operations, st.data())
+def test_a_cut_body_is_corrupt_data(operation: UpdateOperation, data: st.DataObject) -> None:
+    body = body_of(operation)
+    with pytest.raises(CorruptData):
+        decode(body[: data.draw(st.integers(0, len(body) - 1))])
+    with pytest.raises(CorruptData):
+        decode(body + b"\x00")
+
+
+@given(operations, st.data())
+def test_a_changed_body_decodes_or_is_corrupt_data(
+    operation: UpdateOperation, data: st.DataObject
+) -> None:
+    body = bytearray(body_of(operation))
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = decode(bytes(body))
+    except CorruptData:
+        return
+    assert isinstance(found, CheckedOperation)
+
+
+def test_every_byte_of_the_frame_counts() -> None:
+    """Prefix, lengths and padding: a flipped bit is seen, or changes what is decoded."""
+    body = body_of(UPSERT)
+    expected = decode(body)
+    for at in range(len(body)):
+        for bit in range(8):
+            damaged = bytearray(body)
+            damaged[at] ^= 1 << bit
+            try:
+                found = decode(bytes(damaged))
+            except CorruptData:
+                continue
+            assert found != expected, (at, bit)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_decode_or_are_corrupt_data(data: bytes) -> None:
+    for body in (data, struct.pack("<HHI", VERSION, 0, len(data)) + data):
+        with pytest.raises(CorruptData):
+            decode(body)
+
+
+def framed(header: bytes, *blocks: bytes) -> bytes:
+    body = struct.pack("<HHI", VERSION, 0, len(header)) + header
+    for block in blocks:
+        body += bytes(-len(body) % ALIGNMENT) + block
+    return body
+
+
+def described(**fields: Any) -> bytes:
+    return msgspec.msgpack.encode(fields)
+
+
+def nested_filter(depth: int) -> bytes:
+    """A filter of `depth` levels as msgpack, made without making the filter."""
+    head = b"\x82\xa4type\xa6filter\xa4must\x91"
+    return head * depth + b"\x81\xa4type\xa6filter"
+
+
+IDS = np.arange(2, dtype="<u8").tobytes()
+HAS_NO_ID = {"type": "id", "point_ids": [-1]}
+HOSTILE = [
+    framed(described(kind=99)),
+    framed(described(kind=3)),
+    framed(described(kind=3, ids=-1)),
+    framed(described(kind=3, ids=2**60, ints=True), IDS),
+    framed(described(kind=3, ids=2**63, ints=True), IDS),
+    framed(described(kind=3, ids=1), struct.pack("<3Q", 2, 0, 0)),
+    framed(described(kind=3, ids=1), struct.pack("<3Q", 0, 1, 0)),
+    framed(described(kind=3, ids=2, ints=True, extra=1), IDS),
+    framed(described(kind=5, ids=2, ints=True), IDS),
+    framed(described(kind=5, ids=2, ints=True, payload=b"\xc1"), IDS),
+    framed(described(kind=5, ids=2, ints=True, payload=b"\x80", key="a[["), IDS),
+    framed(described(kind=7, ids=2, ints=True, names=["a..b"]), IDS),
+    framed(described(kind=1, ids=2, ints=True, columns=[["a", 0, None]]), IDS, b""),
+    framed(described(kind=1, ids=2, ints=True, columns=[["a", 2**40, None]]), IDS),
+    framed(described(kind=1, ids=0, ints=True, columns=[["a", 1, None], ["a", 1, None]])),
+    framed(
+        described(kind=1, ids=2, ints=True, columns=[["a", 1, 2]]),
+        IDS, struct.pack("<2I", 1, 1), struct.pack("<2f", 1, 2),
+    ),
+    framed(
+        described(kind=1, ids=2, ints=True, columns=[["a", 1, 1]]),
+        IDS, struct.pack("<I", 2), struct.pack("<f", 1),
+    ),
+    framed(described(kind=1, ids=2, ints=True, columns=[["a", 1, -1]]), IDS),
+    framed(described(kind=1, ids=2, ints=True, payloads=True), IDS, struct.pack("<2I", 5, 5), b"x"),
+    framed(described(kind=3, filter={"type": "field", "key": "a"})),
+    framed(described(kind=3, filter={"type": "filter", "must": [HAS_NO_ID]})),
+    framed(b"\x82\xa4kind\x03\xa6filter" + nested_filter(100)),
+    framed(b"\x82\xa4kind\x03\xa6filter" + nested_filter(100_000)),
+    framed(b"\x81\xa4kind" + b"\x91" * 100_000),
+    framed(b"\x82\xa4kind\x05\xa3key\xa1\xff"),
+    struct.pack("<HHI", VERSION + 1, 0, 0),
+    struct.pack("<HHI", VERSION, 0, 2**32 - 1),
+    b"",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_encode_cannot_have_written_is_corrupt_data(body: bytes) -> None:
+    with pytest.raises(CorruptData):
+        decode(body)
+
+
+def test_the_form_on_disk_does_not_change() -> None:
+    """A log written by the first version: never edit these bytes, only add others."""
+    body = framed(
+        b"\x85\xa4kind\x01\xa3ids\x02\xa4ints\xc3\xa7columns\x91\x93\xa5image\x04\x01\xa8payloads\xc3",
+        IDS,
+        struct.pack("<I", 1),
+        struct.pack("<4f", 1, 2, 3, 4),
+        struct.pack("<2I", 4, 2**32 - 1),
+        b"\x81\xa1a\x01",
+    )
+    points = [Point(0, {}, {"a": 1}), Point(1, {"image": [1, 2, 3, 4]})]
+    checked = check(UpdateOperation.upsert_points(points), CONFIG)
+    assert decode(body) == checked
+    assert b"".join(encode(checked)) == body

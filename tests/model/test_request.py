@@ -1,0 +1,136 @@
+"""Requests and queries: defaults, what optional arguments are read back as, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from edge.errors import ValidationError
+from edge.model.filter import Filter
+from edge.model.query import NearestQuery, Query, SearchParams
+from edge.model.request import (
+    CountRequest,
+    ExcludePayload,
+    IncludePayload,
+    PayloadSelector,
+    QueryBatchRequest,
+    QueryRequest,
+    ScrollRequest,
+    SearchRequest,
+    ShardInfo,
+)
+
+NEAREST = Query.Nearest([1.0, 2.0], "image")
+
+WHOLE: list[Any] = [
+    NEAREST,
+    SearchParams(64, True),
+    QueryRequest(5, 1, NEAREST, [], ["image"], ["a"], Filter(), 0.5, SearchParams(), timeout=1.5),
+    SearchRequest(NEAREST, 5, 1, Filter(), SearchParams(), True, True, 0.5, best_effort=True),
+    ScrollRequest(7, 5, Filter(), PayloadSelector.Exclude(["a"]), ["image"], timeout=1),
+    CountRequest(False, Filter(), timeout=0),
+    QueryBatchRequest([QueryRequest(5), QueryRequest(6)]),
+    ShardInfo(1, 2, 3, {}),
+]
+
+
+@pytest.mark.parametrize("request_", WHOLE, ids=[type(r).__name__ for r in WHOLE])
+def test_requests_are_values(request_: Any) -> None:
+    assert pickle.loads(pickle.dumps(request_)) == request_
+    assert "\n" not in repr(request_)
+    with pytest.raises(AttributeError):
+        setattr(request_, request_.__struct_fields__[0], None)
+
+
+def test_a_nearest_query_is_a_query() -> None:
+    assert isinstance(NEAREST, Query)
+    assert isinstance(NEAREST, Query.Nearest)
+    assert isinstance(NEAREST, NearestQuery)
+    assert Query.Nearest(np.array([1, 2]), using="image") == NEAREST
+    assert Query.Nearest([1.0, 2.0]) != NEAREST
+    assert Query.Nearest([1.0]) == Query.Nearest([1.0], "")
+    assert repr(NEAREST) == "Query.Nearest(query=[1, 2], using='image')"
+
+
+def test_query_defaults() -> None:
+    found = QueryRequest(3, None, prefetches=None)
+    assert (found.offset, found.query, found.prefetches) == (0, None, ())
+    assert (found.with_vector, found.with_payload) == (False, False)
+    assert (found.filter, found.score_threshold, found.params) == (None, None, None)
+    assert (found.timeout, found.best_effort) == (None, False)
+    search = SearchRequest(NEAREST, 3)
+    assert (search.offset, search.with_vector, search.with_payload) == (0, False, False)
+
+
+def test_scroll_and_count_defaults() -> None:
+    found = ScrollRequest(None, None)
+    assert (found.offset, found.limit, found.filter) == (None, 10, None)
+    assert (found.with_payload, found.with_vector, found.timeout) == (True, False, None)
+    assert ScrollRequest(limit=0).limit == 0
+    assert ScrollRequest(with_payload=False).with_payload is False
+    assert ScrollRequest(str(UUID(int=7))).offset == UUID(int=7)
+    assert (CountRequest().exact, CountRequest().filter) == (True, None)
+
+
+def test_selections_are_read_back_in_one_form() -> None:
+    keys = PayloadSelector.Include(["a", "b[].c"])
+    assert isinstance(keys, PayloadSelector)
+    assert isinstance(keys, IncludePayload)
+    assert keys.keys == ("a", "b[].c")
+    assert QueryRequest(1, with_payload=["a", "b[].c"]).with_payload == keys
+    assert QueryRequest(1, with_payload=keys).with_payload is keys
+    assert isinstance(PayloadSelector.Exclude(["a"]), ExcludePayload)
+    assert PayloadSelector.Include(["a"]) != PayloadSelector.Exclude(["a"])
+    assert QueryRequest(1, with_vector=["a"]).with_vector == ("a",)
+    assert QueryRequest(1, with_vector=[]).with_vector == ()
+
+
+REFUSED: list[tuple[Callable[[], Any], str]] = [
+    (lambda: QueryRequest(-1), "limit: expected 0"),
+    (lambda: QueryRequest(2**64), "limit: expected 0"),
+    (lambda: QueryRequest("3"), "limit: expected an int"),
+    (lambda: QueryRequest(True), "limit: expected an int"),
+    (lambda: QueryRequest(1, -1), "offset: expected 0"),
+    (lambda: QueryRequest(1, query=[1.0]), "query: expected a Query"),
+    (lambda: QueryRequest(1, prefetches=[1]), "prefetches.*not supported yet"),
+    (lambda: QueryRequest(1, with_vector="a"), "with_vector: expected a list"),
+    (lambda: QueryRequest(1, with_vector=1), "with_vector: expected a list"),
+    (lambda: QueryRequest(1, with_payload="a"), "keys: expected a list"),
+    (lambda: QueryRequest(1, with_payload=["a[["]), "payload path"),
+    (lambda: QueryRequest(1, filter={}), "filter: expected a Filter"),
+    (lambda: QueryRequest(1, score_threshold=float("nan")), "score_threshold: expected a number"),
+    (lambda: QueryRequest(1, params={}), "params: expected a SearchParams"),
+    (lambda: QueryRequest(1, timeout=-1), "timeout: expected seconds"),
+    (lambda: QueryRequest(1, timeout="1"), "timeout: expected a number"),
+    (lambda: QueryRequest(1, best_effort=1), "best_effort: expected a bool"),
+    (lambda: QueryBatchRequest(QueryRequest(1)), "queries: expected a list"),
+    (lambda: QueryBatchRequest([QueryRequest(1), 1]), r"queries\[1\]: expected a QueryRequest"),
+    (lambda: SearchRequest([1.0], 1), "query: expected a Query"),
+    (lambda: SearchRequest(NEAREST, None), "limit: expected an int"),
+    (lambda: ScrollRequest(True), "offset: expected"),
+    (lambda: ScrollRequest(limit=-1), "limit: expected 0"),
+    (lambda: ScrollRequest(order_by="a"), "order_by.*not supported yet"),
+    (lambda: CountRequest(1), "exact: expected a bool"),
+    (lambda: CountRequest(filter=1), "filter: expected a Filter"),
+    (lambda: CountRequest(timeout=float("nan")), "timeout: expected a number"),
+    (lambda: Query.Nearest(None), "query: expected a list of numbers"),
+    (lambda: Query.Nearest([1.0], 1), "using: expected a str"),
+    (lambda: SearchParams(-1), "hnsw_ef: expected 0"),
+    (lambda: SearchParams(exact=1), "exact: expected a bool"),
+    (lambda: SearchParams(quantization=1), "quantization.*not supported yet"),
+    (lambda: SearchParams(acorn=1), "acorn.*not supported yet"),
+    (lambda: SearchParams(idf=1), "idf.*not supported yet"),
+    (lambda: PayloadSelector.Include("a"), "keys: expected a list"),
+    (lambda: PayloadSelector.Exclude([1]), r"keys\[0\]: expected a str"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_refuses_naming_the_argument(build: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        build()
