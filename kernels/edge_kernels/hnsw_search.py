@@ -131,10 +131,10 @@ def next_epoch(graph: int) -> int:
 
 
 @inner
-def _prefetch_row(row: int) -> None:
-    """The first four cache lines; the hardware brings the rest of a row."""
-    for at in range(0, 256, 64):
-        prefetch(row + at)
+def _prefetch_lines(address: int) -> None:
+    """The first two cache lines: all of a list of 32 links; of a row, the hardware brings on."""
+    prefetch(address)
+    prefetch(address + 64)
 
 
 @inner
@@ -151,7 +151,7 @@ def _gather_fresh(graph: int, node: int, level: int, epoch: int) -> int:
         if load_u16(visited + 2 * neighbour) != epoch:
             store_u16(visited + 2 * neighbour, epoch)
             store_i32(fresh + 4 * count, neighbour)
-            _prefetch_row(rows + size * neighbour)
+            _prefetch_lines(rows + size * neighbour)
             count += 1
     return count
 
@@ -218,6 +218,9 @@ def walk(graph: int, query: int, base: int, best: int, level: int, limit: int) -
         store_i64(pool + 8 * cursor, candidate | 1)
         cursor += 1
         found = _gather_fresh(graph, node_of(candidate, base), level, epoch)
+        if cursor < count:  # very likely the next hop
+            following = node_of(load_i64(pool + 8 * cursor), base)
+            _prefetch_lines(links_at(graph, following, level))
         _measure(graph, query, fresh, found)
         for at in range(found):
             distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)

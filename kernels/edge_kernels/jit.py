@@ -17,6 +17,7 @@ import hashlib
 import inspect
 from array import array
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,9 +83,15 @@ def door(function: Callable[[int], int]) -> Door:
 
 
 def compile_doors() -> int:
-    """Compile the doors of all modules imported so far, or load them from the cache; how many."""
+    """Compile the doors of all modules imported so far, or load them from the cache; how many.
+
+    Also `address_of` for the arrays that searches pass. Call it where a pause of seconds does no
+    harm: a door that is compiled by its first use holds the GIL meanwhile.
+    """
     for dispatcher in _doors:
         dispatcher.compile(_DOOR_ARGUMENTS)
+    for kind, ndim, fixed in product((types.float32, types.uint64), (1, 2), (False, True)):
+        address_of.compile((types.Array(kind, ndim, "C", readonly=fixed),))  # type: ignore[attr-defined]
     return len(_doors)
 
 

@@ -1,0 +1,86 @@
+"""Doors: called from any thread, cached where that is possible, stamped with all their sources."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_kernels import distance, hnsw_search, jit
+
+WORDS = st.integers(-(2**63), 2**63 - 1)
+
+
+@jit.door
+def _difference(block):
+    return jit.load_i64(block) - jit.load_i64(block + 8)
+
+
+@jit.door
+def _bits(block):
+    word = jit.load_i64(block)
+    return jit.ctpop(word) * 1000 + jit.cttz(word)
+
+
+@jit.door
+def _shifted(block):
+    return jit.shift_right(jit.load_i64(block), jit.load_i64(block + 8))
+
+
+@jit.door
+def _copy_and_fill(block):
+    start, size = jit.load_i64(block), jit.load_i64(block + 8)
+    jit.move_bytes(start + 3, start, size)
+    jit.fill_bytes(start, 0x1FF, 3)
+    return 0
+
+
+def test_calls_from_many_threads_do_not_share_their_arguments():
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda i: jit.call(_difference, 3 * i, i), range(4000)))
+    assert results == [2 * i for i in range(4000)]
+
+
+@given(WORDS)
+def test_bit_counts(word):
+    pattern = word % 2**64
+    lowest = (pattern & -pattern).bit_length() - 1 if pattern else 64
+    assert jit.call(_bits, word) == pattern.bit_count() * 1000 + lowest
+
+
+@given(WORDS, st.integers(0, 63))
+def test_logical_shift(word, by):
+    assert jit.call(_shifted, word, by) % 2**64 == (word % 2**64) >> by
+
+
+def test_moves_may_overlap_and_fills_take_the_low_byte():
+    values = np.arange(16, dtype=np.uint8)
+    jit.call(_copy_and_fill, jit.address_of(values), 10)
+    assert values.tolist() == [255] * 3 + list(range(10)) + [13, 14, 15]
+
+
+def test_address_is_that_of_the_first_element():
+    values = np.arange(12, dtype=np.float32)
+    assert jit.address_of(values) == values.ctypes.data
+    assert jit.address_of(values[4:]) == values.ctypes.data + 16
+
+
+def test_a_door_works_where_no_cache_can_be_written():
+    scope = {}
+    source = "def doubled(block):\n    return 2 * block\n"
+    exec(compile(source, "<no file>", "exec"), scope)
+    assert jit.door(scope["doubled"])(21) == 42
+
+
+def test_a_door_is_stale_when_a_file_it_includes_changes():
+    files = {jit.__file__}
+    jit._collect_sources(hnsw_search.search_door.py_func, files)
+    assert files == {jit.__file__, distance.__file__, hnsw_search.__file__}
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_all_doors_compile():
+    assert jit.compile_doors() >= 4
