@@ -19,6 +19,7 @@ from typing import Any, Self, cast
 
 from numpy.typing import NDArray
 
+from edge import names
 from edge.errors import EdgeError, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.point import Record, ScoredPoint
@@ -35,11 +36,13 @@ from edge.model.request import (
 )
 from edge.model.split import in_batches
 from edge.model.update import UpdateOperation, UpsertArrays
+from edge.names import *  # noqa: F403
 from edge.query.answer import Request, Retrieve, answer, deadline_of
 from edge.store.info import info_of
 from edge.store.optimization import Job
 from edge.store.store import Store, Submission
 
+__all__ = ["EdgeShard", *names.__all__]
 
 
 class EdgeShard:
@@ -207,9 +210,7 @@ class EdgeShard:
         with_vector: WithVectorLike = None,
     ) -> list[Record]:
         """Return the points with these ids, in this order, each once; missing ones are left out."""
-        return cast(
-            "list[Record]", self._answer(Retrieve.of(point_ids, with_payload, with_vector))
-        )
+        return cast("list[Record]", self._answer(Retrieve.of(point_ids, with_payload, with_vector)))
 
     def info(self) -> ShardInfo:
         """Return counts, sizes and the durable sequence."""
@@ -253,5 +254,3 @@ class _Syncer:
 
 def _no_pulse(done: float) -> None:
     """A rebuild in the caller is not interrupted."""
-
-

@@ -139,9 +139,7 @@ class EdgeShard:
 
     # -- writing
 
-    async def update(
-        self, operation: UpdateOperation, durability: Durability | None = None
-    ) -> int:
+    async def update(self, operation: UpdateOperation, durability: Durability | None = None) -> int:
         """Carry out one operation, whole or not at all; return its sequence number.
 
         `durability` says what the reply must have survived (None: as the shard's config says).
@@ -237,5 +235,3 @@ class EdgeShard:
         actors = self._actors
         await anyio.lowlevel.checkpoint()
         return info_of(actors.store, actors.optimizer.status, actors.failures)
-
-

@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -42,6 +42,7 @@ class Optimizer:
         self._sealing = anyio.Lock()
         self._threads = CapacityLimiter(2)  # one builds, one seals
         self._stopping = False
+        self._stopped = anyio.Event()
         self._rebuilds = 0
         self.status = "idle"
 
@@ -55,6 +56,7 @@ class Optimizer:
     def stop(self) -> None:
         """Leave what is being built; `run` and `optimize` return soon."""
         self._stopping = True
+        self._stopped.set()
         self._watch.ring()
 
     async def optimize(self) -> bool:
@@ -67,12 +69,15 @@ class Optimizer:
                 pass
         return self._rebuilds > before
 
-    async def _repeat(self, act: Callable[[], object]) -> None:
+    async def _repeat(self, act: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
-            await act()  # type: ignore[misc]
-            await self._watch.changed()
-            if not self._stopping:
-                await anyio.sleep(PAUSE)
+            bell = self._watch.bell
+            await act()
+            if self._stopping:
+                return
+            await bell.wait()
+            with anyio.move_on_after(PAUSE):
+                await self._stopped.wait()
 
     async def _seal_if_long(self) -> None:
         while self._store.wants_seal and not self._stopping:

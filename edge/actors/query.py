@@ -15,7 +15,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 
 from edge.actors.mailbox import Mailbox
 from edge.actors.watch import Watch
-from edge.errors import ShardBusy
+from edge.errors import ActorCrashed, EdgeError, ShardBusy
 from edge.query.answer import Request, answer, deadline_of, estimate
 from edge.query.deadline import Deadline
 
@@ -64,8 +64,10 @@ class QueryActor:
             with CancelScope(shield=True):
                 try:
                     ask.reply(await self._run(ask.request))
-                except Exception as error:  # the asker's: a defect in one query stops no other
+                except EdgeError as error:
                     ask.refuse(error)
+                except Exception as crash:  # a defect in one query stops no other
+                    ask.refuse(ActorCrashed(f"the query failed: {crash!r}", self.name))
 
     async def _run(self, admitted: _Admitted) -> Any:
         request, deadline = admitted

@@ -12,11 +12,15 @@ from edge.segment.view import ShardView
 
 
 class Watch:
-    """Where the writer leaves each new view."""
+    """Where the writer leaves each new view.
+
+    `bell` is an event that is set at the next ring: take it before looking, wait for it after, and
+    nothing that came in between is missed.
+    """
 
     def __init__(self, view: ShardView) -> None:
         self.view = view
-        self._bell = anyio.Event()
+        self.bell = anyio.Event()
 
     def publish(self, view: ShardView) -> None:
         """Put a newer view in place and wake whoever waits for one."""
@@ -26,9 +30,5 @@ class Watch:
 
     def ring(self) -> None:
         """Wake whoever waits, without a new view."""
-        self._bell.set()
-        self._bell = anyio.Event()
-
-    async def changed(self) -> None:
-        """Wait for the next ring."""
-        await self._bell.wait()
+        self.bell.set()
+        self.bell = anyio.Event()

@@ -24,7 +24,7 @@ _DESCRIPTION: Final = struct.Struct("<QQ")  # blobs, bytes in them
 _AT_ONCE: Final = 1 << 18
 
 
-def write_blobs(storage: Storage, name: str, blobs: Iterable[bytes]) -> FileEntry:
+def write_blobs(storage: Storage, name: str, blobs: Iterable[bytes | memoryview]) -> FileEntry:
     """Write the blobs, in order, to the new file `name`, and sync it.
 
     Raises StorageFault, StorageFull; then no file is left.
@@ -48,9 +48,9 @@ def write_blobs(storage: Storage, name: str, blobs: Iterable[bytes]) -> FileEntr
     return seal(storage, name, _KIND, pieces(), described)
 
 
-def _groups(blobs: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _groups(blobs: Iterable[bytes | memoryview]) -> Iterator[list[bytes | memoryview]]:
     """The blobs in lists of about 256 KiB, so that they are written in few calls."""
-    group: list[bytes] = []
+    group: list[bytes | memoryview] = []
     size = 0
     for blob in blobs:
         group.append(blob)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
-from edge_kernels.distance import to_score
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -42,6 +41,7 @@ from edge.query.search import Hits, Leaf, search
 from edge.segment.view import ShardView
 from edge.vectors.dense import stored_query
 from edge.vectors.metric import larger_is_better, metric_of
+from edge_kernels.distance import to_score
 
 KILOBYTE = 1024
 
@@ -71,9 +71,7 @@ class Retrieve(Struct, frozen=True):
         return cls(tuple(ids), with_payload(payload, default=True), with_vector(vector))
 
 
-Request = (
-    QueryRequest | SearchRequest | QueryBatchRequest | ScrollRequest | CountRequest | Retrieve
-)
+Request = QueryRequest | SearchRequest | QueryBatchRequest | ScrollRequest | CountRequest | Retrieve
 
 
 def answer(view: ShardView, request: Request, deadline: Deadline = NEVER) -> Any:

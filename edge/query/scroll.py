@@ -7,7 +7,6 @@ shows and not what the shard holds.
 from __future__ import annotations
 
 import numpy as np
-from edge_kernels import ids as kernels
 from numpy.typing import NDArray
 
 from edge.filter.mask import matching
@@ -16,6 +15,7 @@ from edge.query.deadline import Deadline
 from edge.query.search import Hits
 from edge.segment.id_tracker import IdRows
 from edge.segment.view import SegmentView, ShardView
+from edge_kernels import ids as kernels
 
 FIRST_LOOK = 256
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from edge_kernels import bits, hnsw, scan
 from numpy.typing import NDArray
 
 from edge.errors import DeadlineExceeded
@@ -20,6 +19,7 @@ from edge.model.filter import Filter
 from edge.query.deadline import Deadline
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.dense import Bits, Block, Offsets
+from edge_kernels import bits, hnsw, scan
 
 ROWS_A_BLOCK = 16_384
 """Rows scanned between two looks at the deadline: one or two milliseconds."""
@@ -104,19 +104,15 @@ def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline) -> Found:
     return _walk(view, graph, leaf, bits.from_offsets(view.watermark, matches))
 
 
-def _matches(
-    view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline
-) -> Offsets:
+def _matches(view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline) -> Offsets:
     assert leaf.filter is not None
     candidates = view.live() if allowed is None else bits.to_offsets(allowed, view.watermark)
     return matching(leaf.filter, view, candidates, checkpoint=deadline.check)
 
 
-def _walk(
-    view: SegmentView, graph: hnsw.Graph, leaf: Leaf, allowed: Bits | None
-) -> Found:
+def _walk(view: SegmentView, graph: hnsw.Graph, leaf: Leaf, allowed: Bits | None) -> Found:
     matrix = next(view.column(leaf.name).chunks(view.watermark))[1]
-    ef = max(leaf.ef, leaf.k)
+    ef = min(max(leaf.ef, leaf.k), view.watermark)
     found = hnsw.search(graph, matrix, leaf.query, ef, leaf.k, allowed, view.ids)
     return Found(view, found[0], found[1])
 

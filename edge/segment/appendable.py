@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from edge_kernels.distance import stride_of
-from edge_kernels.hnsw import Graph
 from numpy.typing import NDArray
 
 from edge.model.config import EdgeVectorParams
@@ -20,6 +18,8 @@ from edge.segment.id_tracker import IdTracker
 from edge.segment.rows import RowBlock
 from edge.vectors.dense import GrowingDense
 from edge.vectors.metric import metric_of
+from edge_kernels.distance import stride_of
+from edge_kernels.hnsw import Graph
 
 
 class AppendableSegment:

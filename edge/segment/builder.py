@@ -14,9 +14,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from edge_kernels import bits
-from edge_kernels.distance import stride_of
-from edge_kernels.hnsw import Builder, Graph
 from numpy.typing import NDArray
 
 from edge.disk import files
@@ -30,10 +27,14 @@ from edge.segment.immutable import ImmutableSegment, write_graph
 from edge.segment.view import SegmentView
 from edge.vectors.dense import Bits, Block, BuiltDense, Offsets
 from edge.vectors.metric import metric_of
+from edge_kernels import bits
+from edge_kernels.distance import stride_of
+from edge_kernels.hnsw import Builder, Graph
 
 ROWS_A_SLICE = 4096
 NODES_A_SLICE = 256
 
+Blob = bytes | memoryview
 Moves = list[NDArray[np.int64]]
 Pulse = Callable[[float], None]
 """Called between slices with the share done, 0..1; it may raise to stop the build."""
@@ -108,7 +109,13 @@ def add_graphs(
         meta={**source.entry.meta, **entry.meta},
     )
     segment = ImmutableSegment(
-        source.number, merged, source.tracker, source.versions, source.payloads, source.vectors, built
+        source.number,
+        merged,
+        source.tracker,
+        source.versions,
+        source.payloads,
+        source.vectors,
+        built,
     )
     return Built(segment, [np.arange(view.watermark, dtype=np.int64)])
 
@@ -145,9 +152,7 @@ class _SegmentWriter:
         self._files["payload"] = write_blobs(self._storage, name, self._each_payload(gathered))
         return BlobFile.open(self._storage, self._files["payload"])
 
-    def _each_payload(
-        self, gathered: Sequence[tuple[SegmentView, Offsets]]
-    ) -> Iterator[bytes | memoryview]:
+    def _each_payload(self, gathered: Sequence[tuple[SegmentView, Offsets]]) -> Iterator[Blob]:
         for view, offsets in gathered:
             for position, offset in enumerate(offsets.tolist()):
                 if position % ROWS_A_SLICE == 0:
@@ -216,9 +221,7 @@ def _either(first: Bits | None, second: Bits | None) -> Bits | None:
     return first | second
 
 
-def _missing(
-    name: str, gathered: Sequence[tuple[SegmentView, Offsets]], rows: int
-) -> Bits | None:
+def _missing(name: str, gathered: Sequence[tuple[SegmentView, Offsets]], rows: int) -> Bits | None:
     lacking = np.concatenate([~view.has_vector(name)[offsets] for view, offsets in gathered])
     if not lacking.any():
         return None

@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from edge_kernels import ids as kernels
 from numpy.typing import NDArray
+
+from edge_kernels import ids as kernels
 
 IdRows = NDArray[np.uint64]
 Bits = NDArray[np.uint64]

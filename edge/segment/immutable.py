@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from edge_kernels import bits
-from edge_kernels.distance import stride_of
-from edge_kernels.hnsw import Graph
 from numpy.typing import NDArray
 
 from edge.disk.array_file import read_array, write_array
@@ -26,6 +23,9 @@ from edge.model.config import EdgeVectorParams
 from edge.segment.id_tracker import IdTracker
 from edge.vectors.dense import Bits, BuiltDense
 from edge.vectors.metric import metric_of
+from edge_kernels import bits
+from edge_kernels.distance import stride_of
+from edge_kernels.hnsw import Graph
 
 
 @dataclass(frozen=True, slots=True)

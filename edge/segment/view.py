@@ -13,8 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
-from edge_kernels import bits
-from edge_kernels.hnsw import Graph
 from numpy.typing import NDArray
 
 from edge.disk.manifest import SegmentEntry
@@ -24,14 +22,27 @@ from edge.model.payload import decode_payload
 from edge.payload.storage import PayloadColumn
 from edge.segment.id_tracker import IdRows, IdTracker, Places
 from edge.vectors.dense import Bits, Block, DenseColumn, Offsets
+from edge_kernels import bits
+from edge_kernels.hnsw import Graph
 
 
 class Segment(Protocol):
     """What a view needs of a segment, growing or built."""
 
-    number: int
-    tracker: IdTracker
-    versions: NDArray[np.uint64]
+    @property
+    def number(self) -> int:
+        """Names the segment, and its folder if it has one; never used again."""
+        ...
+
+    @property
+    def tracker(self) -> IdTracker:
+        """The ids."""
+        ...
+
+    @property
+    def versions(self) -> NDArray[np.uint64]:
+        """uint64[>= rows]: the operation that wrote each row."""
+        ...
 
     @property
     def entry(self) -> SegmentEntry | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from edge_kernels import bits
 
 from edge.segment.appendable import AppendableSegment
 from edge.segment.rows import RowBlock
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.dense import Bits, Offsets
+from edge_kernels import bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from edge_kernels import bits
 
 from edge.disk.storage import Storage
 from edge.model.config import EdgeVectorParams, Settings
@@ -28,6 +27,7 @@ from edge.segment.builder import Built, GraphPlan, Pulse, add_graphs, build_segm
 from edge.segment.immutable import ImmutableSegment
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.dense import Offsets
+from edge_kernels import bits
 
 KILOBYTE = 1024
 SIZE_A_PROCESSOR = 256_000
@@ -58,7 +58,11 @@ class Job:
             return None
         graphs = {} if self.reason == "seal" else wanted_graphs(live, self.vectors, self.settings)
         first = live[0].segment
-        if self.reason == "index" and len(self.sources) == 1 and isinstance(first, ImmutableSegment):
+        if (
+            self.reason == "index"
+            and len(self.sources) == 1
+            and isinstance(first, ImmutableSegment)
+        ):
             missing = {name: plan for name, plan in graphs.items() if name not in first.graphs}
             return add_graphs(storage, live[0], first, missing, pulse)
         built = build_segment(storage, self.number, live, self.vectors, graphs, pulse)
@@ -142,7 +146,8 @@ def _fitting(
 ) -> frozenset[int]:
     """Return the numbers of the first candidates that together stay below max_segment_size."""
     limit = (settings.max_segment_size or SIZE_A_PROCESSOR * (os.cpu_count() or 1)) * KILOBYTE
-    taken, total = [], 0
+    taken: list[int] = []
+    total = 0
     for view in candidates:
         total += _size(view, vectors)
         if taken and total > limit:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from edge_kernels import ids as id_kernels
 from numpy.typing import NDArray
 
 from edge.errors import NotFound
@@ -43,6 +42,7 @@ from edge.segment.view import SegmentView, ShardView
 from edge.store.effect import Effect
 from edge.vectors.dense import Block, Offsets, stored_form
 from edge.vectors.metric import metric_of
+from edge_kernels import ids as id_kernels
 
 Payload = dict[str, Any]
 EditPayload = Callable[[Payload], Payload]
@@ -188,9 +188,7 @@ def _update_vectors(operation: CheckedUpdateVectors, view: ShardView) -> Effect:
     return _replaced(groups, RowBlock(rows.ids, merged, rows.payloads))
 
 
-def _last_vectors(
-    batch: PointBatch, view: ShardView
-) -> tuple[IdRows, dict[str, StoredVectors]]:
+def _last_vectors(batch: PointBatch, view: ShardView) -> tuple[IdRows, dict[str, StoredVectors]]:
     """Return distinct ids, and for each name the last vector that the batch has for each id."""
     ids, inverse = np.unique(batch.ids, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)

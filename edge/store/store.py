@@ -38,7 +38,14 @@ from edge.errors import (
 )
 from edge.model import codec
 from edge.model.check import check
-from edge.model.config import Durability, EdgeConfig, decode_config, encode_config, resolve, settings_of
+from edge.model.config import (
+    Durability,
+    EdgeConfig,
+    decode_config,
+    encode_config,
+    resolve,
+    settings_of,
+)
 from edge.model.update import UpdateOperation
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built
@@ -49,9 +56,6 @@ from edge.store.effect import carry_out
 from edge.store.optimization import Job, Plan
 from edge.store.prepare import prepare
 from edge.vectors.dense import Bits
-
-UPDATE = 1
-"""The kind of the log's records that are update operations."""
 
 Outcome = int | EdgeError
 """The sequence number that an operation is part of, or why it was refused."""
@@ -129,7 +133,7 @@ class Store:
             effect = prepare(checked, self.view)
             if effect.is_nothing:
                 return self.view.sequence
-            sequence = self._wal.append(UPDATE, codec.encode(checked))
+            sequence = self._wal.append(codec.OPERATION, codec.encode(checked))
         except (CallerError, ShardReadOnly) as refusal:
             return refusal
         except Fault as fault:
@@ -194,7 +198,9 @@ class Store:
 
     def _refuse_if_read_only(self) -> None:
         if self.read_only is not None:
-            raise ShardReadOnly(f"writing stopped after a fault: {self.read_only}; reopen the shard")
+            raise ShardReadOnly(
+                f"writing stopped after a fault: {self.read_only}; reopen the shard"
+            )
 
     def _stop_writing_if_broken(self, fault: Fault) -> None:
         if self._wal.broken:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edge_kernels import bits, rows
 from edge_kernels.distance import COSINE, stride_of
-from numpy.typing import NDArray
 
 Block = NDArray[np.float32]
 Bits = NDArray[np.uint64]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from edge_kernels.distance import COSINE, DOT, EUCLID, MANHATTAN
-
 from edge.model.config import Distance
+from edge_kernels.distance import COSINE, DOT, EUCLID, MANHATTAN
 
 _CODES = {
     Distance.Cosine: COSINE,
