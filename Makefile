@@ -22,6 +22,7 @@ help:
 	@sed -n 's/^#  *\(make [a-z]* .*\)/\1/p' Makefile
 
 demo: $(VENV)/stamp-run
+	@$(BIN)/python -m edge_kernels.warm
 	@$(BIN)/python examples/apartment/demo.py $(ARGS)
 
 test: $(VENV)/stamp-test

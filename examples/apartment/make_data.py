@@ -199,7 +199,7 @@ def place_scores(vectors: np.ndarray, rows: np.ndarray, places: np.ndarray) -> n
 
 def homeliness(vectors: np.ndarray, scores: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Say of each thing how clearly it belongs into a home; what answers a question gains by it."""
-    likely = scores[:, :-1].max(axis=1) - scores[:, -1]
+    likely: np.ndarray = np.subtract(scores[:, :-1].max(axis=1), scores[:, -1])
     nearest = np.argsort(-(vectors @ queries.T), axis=0)[:8]
     likely[np.unique(nearest)] += 0.3
     return likely
