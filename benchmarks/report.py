@@ -71,7 +71,9 @@ def ratio(ours: Measurement | None, theirs: Measurement | None, cpu: bool) -> st
     if not ours_runs or not theirs_runs or not (median(ours_runs) and median(theirs_runs)):
         return ""
     better = median(theirs_runs) / median(ours_runs)
-    return f"{1 / better if ours.higher_is_better and not cpu else better:.2f}x"
+    if ours.higher_is_better and not cpu:
+        better = 1 / better
+    return f"{better:,.0f}x" if better >= 100 else f"{better:.2f}x"
 
 
 def rows(measurements: Iterable[Measurement]) -> list[Row]:

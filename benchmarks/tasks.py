@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 from benchmarks.data import TOP, Dataset, recall
@@ -223,7 +224,7 @@ def at_target(name: str, results: Results) -> None:
         and (speed := results.get(f"search, ef {ef}", name))
     ]
     wall = qps_at(TARGET_RECALL, [(recalled, speed.value) for recalled, speed in swept])
-    cpu = qps_at(TARGET_RECALL, [(r, len(s.cpu) / sum(s.cpu)) for r, s in swept])
+    cpu = qps_at(TARGET_RECALL, [(recalled, 1 / median(s.cpu)) for recalled, s in swept])
     if wall is not None and cpu is not None:
         task = f"search at recall {TARGET_RECALL} (interpolated)"
         results.add(task, name, "queries/s", wall, 1 / cpu, True)
