@@ -1,6 +1,7 @@
 """edgeshard: an embedded vector search engine for robots.
 
-    async with EdgeShard("memory", EdgeConfig(vectors=EdgeVectorParams(384, Distance.Cosine))) as shard:
+    config = EdgeConfig(vectors=EdgeVectorParams(384, Distance.Cosine))
+    async with EdgeShard("memory", config) as shard:
         await shard.update(UpdateOperation.upsert_points([Point(1, vector, {"room": "kitchen"})]))
         hits = await shard.query(QueryRequest(limit=5, query=Query.Nearest(vector)))
 

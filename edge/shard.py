@@ -10,13 +10,17 @@ Invariants
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
 from anyio import CancelScope, to_thread
+from edge_kernels import warm
 from numpy.typing import NDArray
 
 from edge.actors.supervisor import Supervisor
@@ -90,6 +94,7 @@ class EdgeShard:
         self._opening = True
         try:
             with CancelScope(shield=True):  # half open is no state to be left in
+                await _warm_kernels()
                 store = await to_thread.run_sync(self._open_store)
                 self._pid = os.getpid()
                 places = store.settings.max_search_threads or max(1, (os.cpu_count() or 2) - 1)
@@ -235,3 +240,15 @@ class EdgeShard:
         actors = self._actors
         await anyio.lowlevel.checkpoint()
         return info_of(actors.store, actors.optimizer.status, actors.failures)
+
+
+async def _warm_kernels() -> None:
+    """Have all kernels compiled before anything waits for one.
+
+    Compiling holds the GIL for seconds, so where the cache is empty another process fills it.
+    """
+    if not await to_thread.run_sync(warm.is_cached):
+        with suppress(OSError):
+            command = [sys.executable, "-m", "edge_kernels.warm"]
+            await anyio.run_process(command, stdout=DEVNULL, stderr=DEVNULL, check=False)
+    await to_thread.run_sync(warm.warm)

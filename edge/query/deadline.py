@@ -18,7 +18,7 @@ class Deadline:
         self.best_effort = best_effort
 
     def over(self) -> bool:
-        """Return whether to stop with what was found; raise DeadlineExceeded if that is no answer."""
+        """Tell whether to stop with what there is; without best effort raise DeadlineExceeded."""
         if self._at is None or monotonic() < self._at:
             return False
         if not self.best_effort:

@@ -46,11 +46,7 @@ def carry_out(effect: Effect, view: ShardView, sequence: int) -> ShardView:
 
 
 def _bury(view: SegmentView, offsets: Offsets) -> SegmentView:
-    fresh: Bits
-    if view.deleted is None:
-        fresh = bits.zeros(view.watermark)
-    else:
-        fresh = view.deleted.copy()
+    fresh: Bits = bits.zeros(view.watermark) if view.deleted is None else view.deleted.copy()
     bits.set_bits(fresh, offsets)
     return view.without(fresh)
 

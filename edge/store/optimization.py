@@ -52,7 +52,7 @@ class Job:
     settings: Settings
 
     def run(self, storage: Storage, pulse: Pulse) -> Built | None:
-        """Build the new segment; None when nothing of the sources lives. Touches no shared state."""
+        """Build the new segment; None when nothing of the sources lives. Shares no state."""
         live = tuple(view for view in self.sources if view.live_count)
         if not live:
             return None

@@ -63,7 +63,7 @@ Outcome = int | EdgeError
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One operation, and how safe its acknowledgement must be (None: as the shard's config says)."""
+    """One operation, and how safe its acknowledgement must be (None: as the config says)."""
 
     operation: UpdateOperation
     durability: Durability | None = None

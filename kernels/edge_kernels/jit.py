@@ -37,6 +37,15 @@ Door = Callable[[int], int]
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _DOOR_ARGUMENTS = (types.int64,)
+_ELEMENTS = (
+    types.float32,
+    types.uint64,
+    types.int64,
+    types.uint32,
+    types.int32,
+    types.uint16,
+    types.uint8,
+)
 _doors: list[Any] = []
 
 
@@ -85,14 +94,24 @@ def door(function: Callable[[int], int]) -> Door:
 def compile_doors() -> int:
     """Compile the doors of all modules imported so far, or load them from the cache; how many.
 
-    Also `address_of` for the arrays that searches pass. Call it where a pause of seconds does no
-    harm: a door that is compiled by its first use holds the GIL meanwhile.
+    Also `address_of` for every kind of array that the engine passes. Call it where a pause of
+    seconds does no harm: a door that is compiled by its first use holds the GIL meanwhile.
     """
     for dispatcher in _doors:
         dispatcher.compile(_DOOR_ARGUMENTS)
-    for kind, ndim, fixed in product((types.float32, types.uint64), (1, 2), (False, True)):
+    for kind, ndim, fixed in product(_ELEMENTS, (1, 2), (False, True)):
         address_of.compile((types.Array(kind, ndim, "C", readonly=fixed),))  # type: ignore[attr-defined]
     return len(_doors)
+
+
+def doors_are_cached() -> bool:
+    """Whether `compile_doors` would find everything on disk, and so take no time to speak of."""
+    return all(_is_cached(dispatcher) for dispatcher in (*_doors, address_of))
+
+
+def _is_cached(dispatcher: Any) -> bool:
+    file = getattr(dispatcher._cache, "_cache_file", None)
+    return file is not None and bool(file._load_index())
 
 
 def _digest_of_sources(function: Callable[..., Any]) -> str:
