@@ -20,7 +20,6 @@ from typing import Any, Literal, Self
 
 import anyio
 from anyio import CancelScope, to_thread
-from edge_kernels import warm
 from numpy.typing import NDArray
 
 from edge.actors.supervisor import Supervisor
@@ -43,6 +42,7 @@ from edge.model.update import UpdateOperation, UpsertArrays
 from edge.query.answer import Retrieve
 from edge.store.info import info_of
 from edge.store.store import Store, Submission
+from edge_kernels import warm
 
 Mode = Literal["open", "create", "load"]
 
