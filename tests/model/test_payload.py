@@ -75,7 +75,7 @@ STAND_INS: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", STAND_INS, ids=repr)
+@pytest.mark.parametrize("value", STAND_INS, ids=lambda value: type(value).__name__)
 def test_stand_ins_become_what_qdrant_makes_of_them(value: Any) -> None:
     expected = qdrant_edge.Point(1, [1.0], {"a": value}).payload
     found = decode_payload(encode_payload({"a": value}))

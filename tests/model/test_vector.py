@@ -57,7 +57,7 @@ REFUSED: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", REFUSED, ids=repr)
+@pytest.mark.parametrize("value", REFUSED, ids=lambda value: type(value).__name__)
 def test_refuses_naming_the_field(value: Any) -> None:
     with pytest.raises(ValidationError, match="query"):
         as_vector(value, "query")
