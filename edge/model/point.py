@@ -206,6 +206,8 @@ class PointBatch(Struct, frozen=True, eq=False):
         )
 
 
+_BYTES_A_JOIN = 1 << 18
+
 Label: TypeAlias = Callable[[int], str]
 """How an error message calls the point at a place in its batch."""
 
@@ -329,9 +331,13 @@ def _stacked(
             f'{where}, vector "{name}": expected {size} numbers, got {len(arrays[at])}'
         )
     _check_bytes(len(arrays) * size * 4, limits)
-    # bytes.join copies a list of buffers twice as fast as numpy.concatenate copies arrays.
-    buffers: list[Any] = [*arrays]
-    block = np.frombuffer(b"".join(buffers), np.float32).reshape(-1, size)
+    block = np.empty((len(arrays), size), np.float32)
+    # bytes.join copies a list of buffers twice as fast as numpy.concatenate copies arrays, but
+    # holds the GIL while it does: so a few at a time.
+    step = max(1, _BYTES_A_JOIN // (size * 4))
+    for first in range(0, len(arrays), step):
+        few: list[Any] = arrays[first : first + step]
+        block[first : first + step] = np.frombuffer(b"".join(few), np.float32).reshape(-1, size)
     _check_finite(block, rows, name, label)
     return block
 

@@ -1,14 +1,15 @@
 """Views in, one immutable segment out; in slices, so that its maker can stop or be watched.
 
 Invariants
-- Nothing that exists is changed: a build that is stopped, or that fails, leaves files that no
-  manifest names.
+- Nothing that exists is changed: a build that is stopped, or that fails, removes what it wrote,
+  or at worst leaves files that no manifest names.
 - Only what lives in the views is written, in the order of the views and of their offsets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from edge.disk.array_file import write_array
 from edge.disk.blob_file import BlobFile, write_blobs
 from edge.disk.manifest import FileEntry, SegmentEntry
 from edge.disk.storage import Storage
+from edge.errors import StorageFault
 from edge.model.config import EdgeVectorParams
 from edge.segment.id_tracker import IdTracker
 from edge.segment.immutable import ImmutableSegment, write_graph
@@ -31,8 +33,8 @@ from edge_kernels import bits
 from edge_kernels.distance import stride_of
 from edge_kernels.hnsw import Builder, Graph
 
-ROWS_A_SLICE = 4096
-NODES_A_SLICE = 256
+ROWS_A_SLICE = 1024
+NODES_A_SLICE = 64
 
 Blob = bytes | memoryview
 Moves = list[NDArray[np.int64]]
@@ -66,6 +68,19 @@ def build_segment(
 ) -> Built:
     """Write the live rows of `sources` as segment `number`, with the graphs asked for."""
     live = [view.live() for view in sources]
+    with _removed_on_failure(storage, files.segment_folder(number)):
+        return _build(storage, number, sources, live, vectors, graphs, pulse)
+
+
+def _build(
+    storage: Storage,
+    number: int,
+    sources: Sequence[SegmentView],
+    live: Sequence[Offsets],
+    vectors: Mapping[str, EdgeVectorParams],
+    graphs: Mapping[str, GraphPlan],
+    pulse: Pulse,
+) -> Built:
     writer = _SegmentWriter(storage, number, sum(len(offsets) for offsets in live), pulse)
     gathered = [(view, offsets) for view, offsets in zip(sources, live, strict=True)]
     ids = np.concatenate([view.ids[offsets] for view, offsets in gathered])
@@ -118,6 +133,19 @@ def add_graphs(
         built,
     )
     return Built(segment, [np.arange(view.watermark, dtype=np.int64)])
+
+
+@contextmanager
+def _removed_on_failure(storage: Storage, folder: str) -> Iterator[None]:
+    """Start without what an earlier failure may have left there, and leave nothing on another: on
+    a full disk every attempt would take more of it."""
+    storage.remove_tree(folder)
+    try:
+        yield
+    except BaseException:
+        with suppress(StorageFault):
+            storage.remove_tree(folder)
+        raise
 
 
 class _SegmentWriter:
@@ -186,10 +214,9 @@ class _SegmentWriter:
             column = view.column(name)
             for first in range(0, len(offsets), ROWS_A_SLICE):
                 self._pulse(0.0)
-                block = column.gather(offsets[first : first + ROWS_A_SLICE])
-                matrix[done : done + len(block)] = block
-                done += len(block)
-                yield block
+                few = offsets[first : first + ROWS_A_SLICE]
+                yield column.gather(few, matrix[done : done + len(few)])
+                done += len(few)
 
     def graph(self, place: int, column: BuiltDense, deleted: Bits | None, plan: GraphPlan) -> Graph:
         """Build a graph over the rows that have the vector and are not deleted, and write it."""

@@ -10,6 +10,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -36,8 +37,8 @@ class DenseColumn(Protocol):
         """Yield (offset of the first row, float32[rows, stride]) up to `count` rows."""
         ...
 
-    def gather(self, offsets: Offsets) -> Block:
-        """Return a new float32[len(offsets), stride] of these rows, in this order."""
+    def gather(self, offsets: Offsets, out: Block | None = None) -> Block:
+        """Return float32[len(offsets), stride] of these rows, in this order: `out`, or new."""
         ...
 
     def missing(self, count: int) -> Bits | None:
@@ -111,14 +112,16 @@ class GrowingDense:
         for base in range(0, count, size):
             yield base, self._chunks[base // size][: count - base]
 
-    def gather(self, offsets: Offsets) -> Block:
-        """Return a new float32[len(offsets), stride] of these rows, in this order."""
-        block = np.empty((len(offsets), self.stride), np.float32)
-        owner = offsets // np.uint32(self._rows_per_chunk)
-        for chunk in np.unique(owner):
-            picked = np.flatnonzero(owner == chunk)
-            local = offsets[picked] - np.uint32(int(chunk) * self._rows_per_chunk)
-            block[picked] = self._chunks[int(chunk)][local]
+    def gather(self, offsets: Offsets, out: Block | None = None) -> Block:
+        """Return float32[len(offsets), stride] of these rows, in this order: `out`, or new."""
+        block = np.empty((len(offsets), self.stride), np.float32) if out is None else out
+        size = self._rows_per_chunk
+        borders = np.flatnonzero(np.diff(offsets // size)) + 1
+        for first, last in pairwise([0, *borders.tolist(), len(offsets)]):
+            if first < last:
+                chunk, _ = divmod(int(offsets[first]), size)
+                local = offsets[first:last] - np.uint32(chunk * size)
+                rows.gather(self._chunks[chunk], local, block[first:last])
         return block
 
     def missing(self, count: int) -> Bits | None:
@@ -146,9 +149,9 @@ class BuiltDense:
         if count:
             yield 0, self.matrix[:count]
 
-    def gather(self, offsets: Offsets) -> Block:
-        """Return a new float32[len(offsets), stride] of these rows, in this order."""
-        block = np.empty((len(offsets), self.stride), np.float32)
+    def gather(self, offsets: Offsets, out: Block | None = None) -> Block:
+        """Return float32[len(offsets), stride] of these rows, in this order: `out`, or new."""
+        block = np.empty((len(offsets), self.stride), np.float32) if out is None else out
         rows.gather(self.matrix, offsets, block)
         return block
 
