@@ -37,7 +37,7 @@ Door = Callable[[int], int]
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _DOOR_ARGUMENTS = (types.int64,)
-_ELEMENTS = (
+_ELEMENTS: tuple[Any, ...] = (
     types.float32,
     types.uint64,
     types.int64,
