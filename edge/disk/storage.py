@@ -19,6 +19,7 @@ import mmap
 import os
 import shutil
 import stat
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
@@ -335,27 +336,15 @@ class DiskStorage:
     @_faults
     def mkdir(self, name: str) -> None:
         """See Storage."""
-        self._make_root()
+        _make_folder(self.path)
         path = self.path
         for part in name.split("/") if self._at(name) != self.path else ():
             path = f"{path}/{part}"
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, _FOLDER_MODE)
                 os.chmod(path, _FOLDER_MODE)
-        if not stat.S_ISDIR(os.lstat(path).st_mode) and path != self.path:
+        if not stat.S_ISDIR(os.stat(path, follow_symlinks=path == self.path).st_mode):
             raise StorageFault("not a folder", path)
-
-    def _make_root(self) -> None:
-        missing: list[str] = []
-        path = self.path
-        while not os.path.isdir(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for path in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, _FOLDER_MODE)
-                os.chmod(path, _FOLDER_MODE)
-            _sync_folder(os.path.dirname(path))
 
     @_faults
     def rename(self, source: str, target: str) -> None:
@@ -419,10 +408,11 @@ class DiskStorage:
         file LOCK says; the number written inside only serves the message."""
         if self._lock < 0:
             self._lock = self._locked(files.LOCK)
+            _holders.add(self)
 
     @_faults
     def _locked(self, name: str) -> int:
-        self._make_root()
+        _make_folder(self.path)
         descriptor = self._open_lock(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -435,6 +425,7 @@ class DiskStorage:
             raise
         # A full or read-only disk must not keep a shard from being read: the number is optional.
         with contextlib.suppress(OSError):
+            os.fchmod(descriptor, _FILE_MODE)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         return descriptor
@@ -452,6 +443,32 @@ class DiskStorage:
         descriptor, self._lock = self._lock, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+_holders: Final[weakref.WeakSet[DiskStorage]] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A child made by fork shares the lock, and would hold it beyond its parent's death. Closing
+    the child's descriptor leaves the parent's lock as it is."""
+    for storage in list(_holders):
+        storage.unlock()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+def _make_folder(path: str) -> None:
+    """Make the folder and its missing parents, 0700, each on the medium in its own parent."""
+    try:
+        os.mkdir(path, _FOLDER_MODE)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_folder(os.path.dirname(path))
+        return _make_folder(path)
+    os.chmod(path, _FOLDER_MODE)
+    _sync_folder(os.path.dirname(path))
 
 
 def _sync_folder(path: str) -> None:

@@ -171,7 +171,7 @@ class Wal:
         data = b""
         if self._storage.exists(self._mark):
             data = self._storage.pread(self._mark, 0, MARK_SIZE + 1)
-        if len(data) != MARK_SIZE or _CHECKSUM.pack(zlib.crc32(data[:-4])) != data[-4:]:
+        if len(data) != MARK_SIZE or not _is_whole(data):
             return 0, 0
         magic, shard, number, synced = _MARK.unpack_from(data)
         return (number, synced) if magic == _MARK_MAGIC and shard == self._shard else (0, 0)
@@ -198,7 +198,7 @@ class Wal:
         if fault is None:
             _, _, _, first, previous, shard = _FILE.unpack_from(data)
             return _Log(name, number, first, previous, shard, size)
-        if not may_be_torn or size > FILE_HEADER:
+        if not may_be_torn or size > FILE_HEADER or _is_whole(data):
             raise CorruptData(fault, self._path(name))
         self._stale.append(name)
         return None
@@ -212,7 +212,7 @@ class Wal:
             return "not a log file"
         if version != VERSION:
             return f"log format version {version}; this program reads version {VERSION}"
-        if _CHECKSUM.pack(zlib.crc32(data[: _FILE.size])) != data[_FILE.size :]:
+        if not _is_whole(data):
             return "the log file's header is damaged"
         if its_number != number or first < 1:
             return f"this is log file {its_number}, not {number}"
@@ -225,7 +225,8 @@ class Wal:
         self._storage.remove_tree(self._folder)
         self._storage.mkdir(self._folder)
         self._storage.create(self._mark).close()
-        self._add_file(number=1, previous=0)
+        self._add_file(number=1, previous=0).close()
+        self._writer = None
         self._storage.sync_folder(files.parent(self._folder))
 
     def _choose(self) -> None:
@@ -373,6 +374,18 @@ class Wal:
         """Bytes in the live log files."""
         return sum(log.size for log in self._logs)
 
+    @property
+    def end(self) -> int:
+        """Where the next record will stand in the newest file."""
+        return self._size
+
+    def disown(self, end: int) -> None:
+        """After a failed sync: cut the records from `end` of the newest file on, which were
+        refused because of it. If that fails too, the next open may find them, whole."""
+        with contextlib.suppress(StorageFault):
+            self._storage.truncate(self._logs[-1].name, end)
+            self._logs[-1].size = end
+
     def append(self, kind: int, parts: Sequence[Buffer]) -> int:
         """Log one operation, its body the concatenation of `parts`; returns its sequence.
 
@@ -401,9 +414,11 @@ class Wal:
         return sequence
 
     def _take_back(self, writer: Writer) -> None:
-        """Cut off what a failed append left. If that fails too, nothing may follow it."""
+        """Cut off what a failed append left, and see to it that it does not come back after a
+        power cut. If that fails too, nothing may follow it."""
         try:
             writer.truncate(self._size)
+            writer.sync()
         except BaseException:
             self._break("a failed append could not be taken back")
             raise
@@ -415,11 +430,14 @@ class Wal:
             self._writer = None
 
     def sync(self) -> None:
-        """Put all records on the medium. A failure is final: StorageFault now and ever after."""
-        writer = self._writer or self._mended()
+        """Put all records on the medium. A failure is final: StorageFault now and ever after.
+
+        Where nothing is unsynced nothing is written: the disk may be one that takes no writes.
+        """
+        self._finish_replay()
         sequence = self._sequence
         if sequence > self._synced:
-            self._sync(writer)
+            self._sync(self._writer or self._mended())
             self._synced = sequence
             self._write_mark()
 
@@ -438,17 +456,21 @@ class Wal:
             self._storage.overwrite(self._mark, 0, fields + _CHECKSUM.pack(zlib.crc32(fields)))
 
     def _mended(self) -> Writer:
-        """The writer of the newest file, at the first write: cut the torn tail off first."""
+        """The writer of the newest file, at the first write: cut the torn tail off first, and for
+        good, since what is torn must not come back under a file that follows."""
         self._finish_replay()
         log, place = self._logs[-1], self._place
         assert place is not None
         self._remove_stale()
-        if log.size > self._size:
-            self._storage.truncate(log.name, self._size)
-            log.size = self._size
         self._write_again(log, place)
-        self._writer = self._storage.append(log.name)
-        return self._writer
+        torn = log.size > self._size
+        if torn:
+            self._storage.truncate(log.name, self._size)
+        self._writer = writer = self._storage.append(log.name)
+        if torn:
+            self._sync(writer)
+            log.size = self._size
+        return writer
 
     def _write_again(self, log: _Log, place: _Place) -> None:
         """Write the unproven records once more over themselves. After a failed sync the system
@@ -464,12 +486,14 @@ class Wal:
 
         Raises StorageFull or StorageFault; the log goes on in the old file if it can.
         """
+        if self._writer is None:
+            self._mended()
         self.sync()
         newest = self._logs[-1]
         if self._size > FILE_HEADER:
             self._add_file(newest.number + 1, self._checksum)
 
-    def _add_file(self, number: int, previous: int) -> None:
+    def _add_file(self, number: int, previous: int) -> Writer:
         name = files.log_file(self._folder, number)
         log = _Log(name, number, self._sequence + 1, previous, self._shard, FILE_HEADER)
         writer = self._storage.create(name)
@@ -488,6 +512,7 @@ class Wal:
         self._size = FILE_HEADER
         self._checksum = log.checksum
         self._write_mark()
+        return writer
 
     def _give_up_file(self, name: str) -> None:
         """Make sure that a file which failed to begin does not come back beside the one before
@@ -515,6 +540,11 @@ class Wal:
     def close(self) -> None:
         """Let go of the files, without sync. Writing is refused from here on."""
         self._break("the log is closed")
+
+
+def _is_whole(data: bytes) -> bool:
+    """True if the last four bytes are the checksum of the others."""
+    return len(data) > _CHECKSUM.size and _CHECKSUM.pack(zlib.crc32(data[:-4])) == data[-4:]
 
 
 def holds_records(storage: Storage, folder: str = files.WAL) -> bool:
