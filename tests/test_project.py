@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import inspect
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import ModuleType
+
+import edge
+import edge.blocking
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -104,6 +109,40 @@ def test_the_wheel_holds_all_source_and_nothing_else(tmp_path: Path) -> None:
         for path in folder.rglob(pattern)
     }
     assert names == wanted
+
+
+# ---- the public face ----
+
+
+def test_every_public_name_is_there_once() -> None:
+    assert len(edge.__all__) == len(set(edge.__all__))
+    assert [name for name in edge.__all__ if not hasattr(edge, name)] == []
+
+
+def test_nothing_else_is_public() -> None:
+    public = {name for name in vars(edge) if not name.startswith("_")}
+    modules = {name for name in public if isinstance(getattr(edge, name), ModuleType)}
+    assert public - modules - set(edge.__all__) <= {"version"}  # what __version__ is made by
+
+
+def test_both_facades_have_the_same_names() -> None:
+    names = set(edge.__all__) - {"__version__"}
+    assert sorted(name for name in names if not hasattr(edge.blocking, name)) == []
+    same = names - {"EdgeShard"}
+    assert [name for name in same if getattr(edge, name) is not getattr(edge.blocking, name)] == []
+
+
+def test_both_shards_have_the_same_methods_with_the_same_arguments() -> None:
+    def methods(shard: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in inspect.getmembers(shard, callable)
+            if not name.startswith("_")
+        }
+
+    awaited, plain = methods(edge.EdgeShard), methods(edge.blocking.EdgeShard)
+    awaited.pop("open")  # a plain shard is open as soon as it is made
+    assert awaited == plain
 
 
 # ---- floors and walls (what import-linter does not see) ----
