@@ -65,3 +65,6 @@ _CEILINGS = {
 }
 
 DEFAULT_LIMITS = Limits()
+
+WIDEST_LIMITS = Limits(**{name: _CEILINGS.get(name, 2**40) for name in Limits.__struct_fields__})
+"""All ceilings: whatever any configuration let into a log passes them."""

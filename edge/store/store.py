@@ -7,13 +7,15 @@ Invariants
 - `sealing` is the state at the last rotation of the log while its tail is being written to files;
   it becomes `durable`. Whatever is swapped is swapped in all three.
 - An operation is checked and prepared whole before it is logged, and logged before it is applied.
-- After a failed sync nothing more is written: what the disk holds is no longer known.
+- After a failed sync, or a manifest that may or may not be in place, nothing more is written: what
+  the disk holds is no longer known. Where only space ran out, everything stays as it was.
+- What was refused is in no view and, as far as the disk can still be written, not in the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -26,15 +28,17 @@ from edge.disk import files, manifest
 from edge.disk.array_file import write_array
 from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
 from edge.disk.storage import DiskStorage, Storage
-from edge.disk.wal import Wal
+from edge.disk.wal import Record, Wal
 from edge.errors import (
     AlreadyExists,
     CallerError,
+    CorruptData,
     EdgeError,
     Fault,
     NotFound,
     ShardReadOnly,
     StorageFault,
+    StorageFull,
 )
 from edge.model import codec
 from edge.model.check import check
@@ -46,13 +50,14 @@ from edge.model.config import (
     resolve,
     settings_of,
 )
+from edge.model.limits import WIDEST_LIMITS
 from edge.model.update import UpdateOperation
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built
 from edge.segment.immutable import load_segment
 from edge.segment.view import SegmentView, ShardView
 from edge.store import optimization
-from edge.store.effect import carry_out
+from edge.store.effect import Effect, carry_out
 from edge.store.optimization import Job, Plan
 from edge.store.prepare import prepare
 from edge.vectors.dense import Bits
@@ -83,6 +88,8 @@ class Store:
         self.read_only: str | None = None
         self._dirty_since: float | None = None
         self.sealing: ShardView | None = None
+        self._seal_beyond = self.settings.checkpoint_bytes
+        self._has_written = False
         self.durable = ShardView(state.sequence, self._load_segments(), config, self.settings)
         self.view = self.durable.of((*self.durable.segments, self._new_tail()))
 
@@ -91,23 +98,39 @@ class Store:
     @classmethod
     def create(cls, path: str | Path, config: EdgeConfig) -> Store:
         """Make a new shard; AlreadyExists where one is."""
-        return _open(DiskStorage(path), config, existing=False)
+        return cls.over(DiskStorage(path), config, existing=False)
 
     @classmethod
     def load(cls, path: str | Path, config: EdgeConfig | None = None) -> Store:
         """Open the shard that is there; NotFound where none is."""
-        return _open(DiskStorage(path), config, existing=True)
+        return cls.over(DiskStorage(path), config, existing=True)
 
     @classmethod
     def open_or_create(cls, path: str | Path, config: EdgeConfig | None) -> Store:
         """Open what is there, or make it."""
-        return _open(DiskStorage(path), config, existing=None)
+        return cls.over(DiskStorage(path), config, existing=None)
+
+    @classmethod
+    def over(cls, storage: Storage, config: EdgeConfig | None, *, existing: bool | None) -> Store:
+        """Open the shard in any storage: one that exists, one that must not (False), or either."""
+        if existing and not storage.exists(files.MANIFEST):
+            _refuse_unless_there(storage, manifest.load(storage))
+        storage.lock()
+        try:
+            return _open_locked(storage, config, existing)
+        except BaseException:
+            storage.unlock()
+            raise
 
     def close(self) -> None:
-        """Make everything durable and let go of the folder."""
+        """Make everything durable and let go of the folder.
+
+        A shard that was only read may lie on a disk that takes no writes: that is no error then.
+        """
         try:
             if self.read_only is None:
-                self.flush()
+                with nullcontext() if self._has_written else suppress(StorageFault):
+                    self.flush()
         finally:
             self._wal.close()
             self.storage.unlock()
@@ -116,6 +139,7 @@ class Store:
 
     def commit(self, batch: Sequence[Submission]) -> list[Outcome]:
         """Carry out a batch, one outcome for each, in order; one sync at the end if one asks."""
+        before, end = self.view, self._wal.end
         outcomes: list[Outcome] = []
         must_sync = False
         for submission in batch:
@@ -123,8 +147,17 @@ class Store:
             asked = submission.durability or self.settings.durability
             must_sync |= asked is Durability.Always and isinstance(outcomes[-1], int)
         if must_sync:
-            self._sync_for(outcomes)
+            try:
+                self.sync()
+            except Fault as fault:
+                self._take_back(before, end)
+                return [fault if isinstance(outcome, int) else outcome for outcome in outcomes]
         return outcomes
+
+    def _take_back(self, before: ShardView, end: int) -> None:
+        """Undo a batch that could not be synced: it is refused, so nobody may see it."""
+        self.view = before
+        self._wal.disown(end)
 
     def _commit_one(self, operation: UpdateOperation) -> Outcome:
         try:
@@ -140,15 +173,10 @@ class Store:
             self._stop_writing_if_broken(fault)
             return fault
         self.view = carry_out(effect, self.view, sequence)
+        self._has_written = True
         if self._dirty_since is None:
             self._dirty_since = monotonic()
         return sequence
-
-    def _sync_for(self, outcomes: list[Outcome]) -> None:
-        try:
-            self.sync()
-        except Fault as fault:
-            outcomes[:] = [fault if isinstance(outcome, int) else outcome for outcome in outcomes]
 
     def sync(self) -> None:
         """Make every acknowledged operation survive a power cut."""
@@ -177,18 +205,31 @@ class Store:
         """Sync, and note outside the log how far it must reach."""
         self.sync()
         if self._manifest.durable < self._wal.synced:
-            self._publish(msgspec.structs.replace(self._manifest, durable=self._wal.synced))
+            # The note is one more proof of what the log must hold; a full disk costs no more.
+            with suppress(StorageFull):
+                self._publish(msgspec.structs.replace(self._manifest, durable=self._wal.synced))
 
     def _publish(self, state: Manifest) -> None:
         state = msgspec.structs.replace(
-            state, generation=self._manifest.generation + 1, next_segment=self._next_number
+            state,
+            generation=self._manifest.generation + 1,
+            next_segment=self._next_number,
+            config=encode_config(self.config),
         )
-        manifest.store(self.storage, state, previous=self._manifest)
+        try:
+            manifest.store(self.storage, state, previous=self._manifest)
+        except StorageFull:  # nothing was replaced
+            raise
+        except Fault as fault:
+            self._stop_writing(fault)
+            raise
         self._manifest = state
 
     def keep_config(self) -> None:
-        """Write down the config that the shard was opened with."""
-        self._publish(msgspec.structs.replace(self._manifest, config=encode_config(self.config)))
+        """Write down the config that the shard was opened with, if the disk takes it: the next
+        manifest holds it in any case, and a shard must load from a disk that is full."""
+        with suppress(StorageFault):
+            self._publish(self._manifest)
 
     def clear_away(self) -> None:
         """Remove what a crash left half made. A disk that refuses it must not stop a load."""
@@ -213,11 +254,10 @@ class Store:
 
     @property
     def wants_seal(self) -> bool:
-        """Whether the log has outgrown its limit and nothing is being done about it."""
+        """Whether the log has outgrown its limit; after a seal that failed, by as much again."""
         return (
-            self.sealing is None
-            and self.read_only is None
-            and self._wal.bytes > self.settings.checkpoint_bytes
+            self.read_only is None
+            and self._wal.bytes > self._seal_beyond
             and self._wal.sequence > self.durable.sequence
         )
 
@@ -228,15 +268,23 @@ class Store:
         when there is nothing that the manifest does not have.
         """
         self._refuse_if_read_only()
+        self._seal_beyond = self._wal.bytes + self.settings.checkpoint_bytes
         if self.sealing is None:
             if self.view.sequence == self.durable.sequence:
                 return None
-            self._wal.rotate()
+            self._rotate()
             self.sealing = self.view
             kept = tuple(view for view in self.view.segments if view.watermark)
             self.view = self.view.of((*kept, self._new_tail()))
         tails = tuple(view for view in self.sealing.segments if view.segment.entry is None)
         return self._job(Plan("seal", frozenset()), tails)
+
+    def _rotate(self) -> None:
+        try:
+            self._wal.rotate()
+        except Fault as fault:
+            self._stop_writing_if_broken(fault)
+            raise
 
     def plan(self, *, durable: bool) -> Plan | None:
         """Return what is worth rebuilding in the durable view, or in the live one."""
@@ -249,17 +297,26 @@ class Store:
         return self._job(plan, tuple(sources))
 
     def _job(self, plan: Plan, sources: tuple[SegmentView, ...]) -> Job:
+        return Job(plan.reason, sources, self._number(), self.config.vectors, self.settings)
+
+    def _number(self) -> int:
+        """Return a number that no segment and no tombstone file had before."""
         number = self._next_number
         self._next_number += 1
-        return Job(plan.reason, sources, number, self.config.vectors, self.settings)
+        return number
 
     def finish(self, job: Job, built: Built | None) -> None:
-        """Swap a job's result in, and make the manifest name it."""
+        """Swap a job's result in, and make the manifest name it.
+
+        Raises a Fault where the manifest could not be replaced; nothing has changed then. What is
+        no longer needed but cannot be removed is left for the next load, without a word.
+        """
         self._refuse_if_read_only()
         is_seal = job.reason == "seal"
         base = self.sealing if is_seal and self.sealing is not None else self.durable
         durable = _without_dead(optimization.swapped(base, job.sources, built))
-        self._persist(durable)
+        before = self._manifest
+        self._persist(durable, built)
         self.durable = durable
         tail = self.view.segments[-1]
         body = self.view.of(self.view.segments[:-1])
@@ -267,31 +324,38 @@ class Store:
         self.view = live.of((*live.segments, tail))
         if is_seal:
             self.sealing = None
-            self._wal.drop_before(durable.sequence + 1)
+            self._seal_beyond = self.settings.checkpoint_bytes
+            with suppress(StorageFault):
+                self._wal.drop_before(durable.sequence + 1)
         elif self.sealing is not None:
             self.sealing = optimization.swapped(self.sealing, job.sources, built)
+        self._remove_unnamed(before.segments)
 
-    def _persist(self, durable: ShardView) -> None:
-        before = self._manifest
-        entries = tuple(self._entry_of(view) for view in durable.segments)
-        self._publish(
-            msgspec.structs.replace(
-                self._manifest,
-                sequence=durable.sequence,
-                durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
-                segments=entries,
+    def _persist(self, durable: ShardView, built: Built | None) -> None:
+        try:
+            self._publish(
+                msgspec.structs.replace(
+                    self._manifest,
+                    sequence=durable.sequence,
+                    durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
+                    segments=tuple(self._entry_of(view) for view in durable.segments),
+                )
             )
-        )
-        self._remove_unnamed(before)
+        except StorageFull:
+            if built is not None:
+                self._remove_unnamed([built.segment.entry])
+            raise
 
-    def _remove_unnamed(self, before: Manifest) -> None:
+    def _remove_unnamed(self, entries: Iterable[SegmentEntry]) -> None:
+        """Remove what the manifest does not name of the files of these segments."""
         kept = {entry.id for entry in self._manifest.segments}
-        for entry in before.segments:
-            if entry.id not in kept:
-                self.storage.remove_tree(files.segment_folder(entry.id))
         named = {file.name for file in self._manifest.files()}
-        for name in {file.name for file in before.files()} - named:
-            self.storage.remove_tree(name)
+        for entry in entries:
+            own = {file.name for file in entry.files.values()}
+            gone = sorted(own - named) if entry.id in kept else [files.segment_folder(entry.id)]
+            for name in gone:
+                with suppress(StorageFault):
+                    self.storage.remove_tree(name)
 
     def _entry_of(self, view: SegmentView) -> SegmentEntry:
         entry = view.segment.entry
@@ -305,8 +369,7 @@ class Store:
         return msgspec.structs.replace(entry, files={**entry.files, "deleted": known[1]})
 
     def _write_tombstones(self, number: int, deleted: Bits) -> FileEntry:
-        role = f"deleted.{self._manifest.generation + 1}"
-        name = files.segment_file(number, role)
+        name = files.segment_file(number, f"deleted.{self._number()}")
         return write_array(self.storage, name, deleted, deleted.dtype, deleted.shape)
 
     # -- loading
@@ -321,16 +384,27 @@ class Store:
         return tuple(views)
 
     def _new_tail(self) -> SegmentView:
-        number = self._next_number
-        self._next_number += 1
-        return SegmentView(AppendableSegment(number, self.config.vectors), 0)
+        return SegmentView(AppendableSegment(self._number(), self.config.vectors), 0)
 
     def replay(self) -> None:
-        """Carry out what the log has and the manifest does not."""
+        """Carry out what the log has and the manifest does not.
+
+        It was checked against the limits of its day, which may have been wider than today's.
+        """
+        widest = msgspec.structs.replace(self.settings, limits=WIDEST_LIMITS)
+        view = ShardView(self.view.sequence, self.view.segments, self.config, widest)
         for record in self._wal.replay():
-            checked = codec.decode(record.body)
-            effect = prepare(checked, self.view)
-            self.view = carry_out(effect, self.view, record.sequence)
+            view = carry_out(self._logged(record, view), view, record.sequence)
+        self.view = self.view.of(view.segments, view.sequence)
+
+    def _logged(self, record: Record, view: ShardView) -> Effect:
+        try:
+            if record.kind != codec.OPERATION:
+                raise CorruptData(f"kind {record.kind} is not known to this build")
+            return prepare(codec.decode(record.body), view)
+        except (CallerError, CorruptData) as fault:
+            where = f"{self.storage.path}/{files.WAL}"
+            raise CorruptData(f"log record {record.sequence}: {fault}", where) from fault
 
     # -- looking
 
@@ -354,26 +428,19 @@ def _without_dead(view: ShardView) -> ShardView:
     return view.of(v for v in view.segments if v.live_count)
 
 
-def _open(storage: Storage, config: EdgeConfig | None, *, existing: bool | None) -> Store:
-    if existing and not storage.exists(files.MANIFEST):
+def _refuse_unless_there(storage: Storage, state: Manifest | None) -> Manifest:
+    if state is None:
         raise NotFound(f"there is no shard in {storage.path}")
-    storage.lock()
-    try:
-        return _open_locked(storage, config, existing)
-    except BaseException:
-        storage.unlock()
-        raise
+    return state
 
 
 def _open_locked(storage: Storage, config: EdgeConfig | None, existing: bool | None) -> Store:
     state = manifest.load(storage)
-    if state is None:
-        if existing or config is None:
-            raise NotFound(f"there is no shard in {storage.path}")
-        return _create(storage, resolve(config, None))
-    if existing is False:
+    if state is not None and existing is False:
         raise AlreadyExists(f"there is a shard in {storage.path} already")
-    return _load(storage, state, config)
+    if state is None and config is not None and not existing:
+        return _create(storage, resolve(config, None))
+    return _load(storage, _refuse_unless_there(storage, state), config)
 
 
 def _create(storage: Storage, config: EdgeConfig) -> Store:
