@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -20,7 +21,7 @@ from typing import Any, Self, cast
 from numpy.typing import NDArray
 
 from edge import names
-from edge.errors import EdgeError, ShardClosed
+from edge.errors import EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointId, PointIdLike
@@ -112,6 +113,12 @@ class EdgeShard:
             raise ShardClosed(f"the shard in {self.path} is closed")
         return self._store
 
+    @contextmanager
+    def _locked(self) -> Iterator[Store]:
+        self._opened()  # in a child made by fork the lock may be held by a thread that is not there
+        with self._lock:
+            yield self._opened()
+
     # -- writing
 
     def update(self, operation: UpdateOperation, durability: Durability | None = None) -> int:
@@ -119,8 +126,7 @@ class EdgeShard:
 
         See `edge.EdgeShard.update` for the errors.
         """
-        with self._lock:
-            store = self._opened()
+        with self._locked() as store:
             outcome = store.commit([Submission(operation, durability)])[0]
             if isinstance(outcome, EdgeError):
                 raise outcome
@@ -143,13 +149,12 @@ class EdgeShard:
 
     def flush(self) -> None:
         """Make everything that was acknowledged survive a power cut."""
-        with self._lock:
-            self._opened().flush()
+        with self._locked() as store:
+            store.flush()
 
     def optimize(self) -> bool:
         """Merge, vacuum and index until nothing is left to do; return whether anything was done."""
-        with self._lock:
-            store = self._opened()
+        with self._locked() as store:
             if store.plan(durable=False) is None:
                 return False
             self._seal(store)
@@ -160,8 +165,11 @@ class EdgeShard:
             return done
 
     def _look_after(self, store: Store) -> None:
+        """Do what is due after an update. Its failure is not the update's: a seal is tried again
+        when the log has grown, and a failed sync has made the shard read-only."""
         if store.wants_seal:
-            self._seal(store)
+            with suppress(Fault):
+                self._seal(store)
         store.sync_if_due()
         if store.sync_due_in() is not None:
             self._syncer.wake()
