@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -132,6 +132,15 @@ class SegmentView:
             has[bits.to_offsets(missing, self.watermark)] = False
         return has
 
+    def has_vector_at(self, offsets: Offsets, name: str) -> NDArray[np.bool_]:
+        """Return bool[m]: which of these points have this vector."""
+        missing = self.column(name).missing(self.watermark)
+        if missing is None:
+            return np.ones(len(offsets), bool)
+        words, shift = offsets >> np.uint32(6), (offsets & np.uint32(63)).astype(np.uint64)
+        has: NDArray[np.bool_] = (missing[words] >> shift) & np.uint64(1) == 0
+        return has
+
     def payload_bytes(self, offset: int) -> bytes | memoryview:
         """Return the msgpack bytes of a payload; empty where there is none."""
         return self.segment.payloads.get(offset)
@@ -144,16 +153,13 @@ class SegmentView:
     def vectors_at(self, offsets: Offsets, name: str) -> tuple[NDArray[np.bool_], Block]:
         """Return (bool[m] which have it, float32[m, dim]) for one vector name."""
         column = self.column(name)
-        missing = column.missing(self.watermark)
-        has = np.ones(len(offsets), bool)
-        if missing is not None:
-            words, shift = offsets >> np.uint32(6), (offsets & np.uint32(63)).astype(np.uint64)
-            has = (missing[words] >> shift) & np.uint64(1) == 0
-        return has, column.gather(offsets)[:, : column.dim]
+        return self.has_vector_at(offsets, name), column.gather(offsets)[:, : column.dim]
 
     def bytes_of(self, name: str) -> int:
         """Return the bytes that the live points' vectors of this name take, unpadded."""
-        return self.live_count * self.column(name).dim * 4
+        allowed = self.allowed(name)
+        count = self.watermark if allowed is None else bits.count(allowed, self.watermark)
+        return count * self.column(name).dim * 4
 
     def without(self, deleted: Bits) -> SegmentView:
         """Return the same view with other tombstones."""
@@ -188,21 +194,11 @@ class ShardView:
         """Return (int64[m] position of the segment or -1, int64[m] offset or -1) of these ids."""
         owner = np.full(len(wanted), -1, np.int64)
         offset = np.full(len(wanted), -1, np.int64)
-        for position in reversed(range(len(self.segments))):
-            view = self.segments[position]
-            if not view.watermark:
-                continue
-            found = view.find(wanted)
-            here = found >= 0
-            owner[here] = position
-            offset[here] = found[here]
-        return owner, offset
-
-    def groups(
-        self, owner: NDArray[np.int64], offset: Places
-    ) -> Iterator[tuple[SegmentView, NDArray[np.intp], Offsets]]:
-        """Yield (segment view, positions in the request, their offsets) of what `locate` found."""
         for position, view in enumerate(self.segments):
-            picked = np.flatnonzero(owner == position)
-            if len(picked):
-                yield view, picked, offset[picked].astype(np.uint32)
+            if view.live_count:
+                found = view.find(wanted)
+                if found.max(initial=-1) >= 0:
+                    here = found >= 0
+                    owner[here] = position
+                    offset[here] = found[here]
+        return owner, offset

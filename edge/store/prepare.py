@@ -94,6 +94,8 @@ def _admitted(
     offsets: NDArray[np.int64],
 ) -> Offsets | None:
     """Return the positions that the upsert's mode and condition let through; None: all."""
+    if operation.condition is None and operation.update_mode is UpdateMode.Upsert:
+        return None
     there = owners >= 0
     passes = ADMITS[operation.update_mode](there)
     if operation.condition is not None:
@@ -158,6 +160,8 @@ def _placed_groups(
     view: ShardView, owners: NDArray[np.int64], offsets: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.intp], Group]]:
     """Yield, for each segment that owns some of them, their places in the request and the group."""
+    if not len(owners) or owners.max() < 0:
+        return
     for position, part in enumerate(view.segments):
         place = np.flatnonzero(owners == position)
         if len(place):
@@ -169,9 +173,7 @@ def _placed_groups(
 
 def _update_vectors(operation: CheckedUpdateVectors, view: ShardView) -> Effect:
     ids, fresh = _last_vectors(operation.batch, view)
-    owners, offsets = view.locate(ids)
-    if (owners < 0).any():
-        raise NotFound(f"there is no point with id {decode_id(ids[np.argmax(owners < 0)])}")
+    owners, offsets = _located(ids, view, required=True)
     groups, places = [], []
     for place, group in _placed_groups(view, owners, offsets):
         if operation.condition is not None:
@@ -279,7 +281,7 @@ def _column_of(groups: list[Group], name: str) -> StoredVectors:
     has: list[NDArray[np.bool_]] = []
     blocks: list[Block] = []
     for group in groups:
-        present = group.view.has_vector(name)[group.offsets]
+        present = group.view.has_vector_at(group.offsets, name)
         has.append(present)
         blocks.append(group.view.column(name).gather(group.offsets[present]))
     there = np.concatenate(has)
