@@ -128,10 +128,11 @@ class GrowingDense:
         """Return the bits of the points below `count` that lack the vector; None if none does."""
         if self._missing is None:
             return None
-        words = np.zeros(bits.words_for(count), np.uint64)
+        words = bits.ones(count)
         known = self._missing[: len(words)]
-        words[: len(known)] = known
-        return words
+        words[: len(known)] &= known
+        words[len(known) :] = 0
+        return words if words.any() else None
 
 
 class BuiltDense:
