@@ -7,6 +7,7 @@ Invariants
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge.disk.array_file import read_array, write_array
 from edge.disk.blob_file import BlobFile
+from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
 from edge.disk.storage import Storage
 from edge.errors import CorruptData
@@ -47,11 +49,11 @@ def load_segment(
     """Return the segment of a manifest entry, checked, and its tombstones."""
     ids = _read(storage, entry, "ids", (entry.rows, 3), np.uint64)
     versions = _read(storage, entry, "versions", (entry.rows,), np.uint64)
-    payloads = BlobFile.open(storage, entry.files["payload"])
+    payloads = BlobFile.open(storage, _file(entry, "payload"))
     if len(payloads) != entry.rows:
-        raise CorruptData("payload count differs from row count", entry.files["payload"].name)
+        raise CorruptData("payload count differs from row count", _file(entry, "payload").name)
     columns, graphs = {}, {}
-    for place, name in enumerate(entry.meta["vectors"]):
+    for place, name in enumerate(_vector_names(entry, vectors)):
         columns[name] = _load_column(storage, entry, place, vectors[name])
         if f"graph-{place}" in entry.files:
             graphs[name] = load_graph(storage, entry, place)
@@ -59,6 +61,20 @@ def load_segment(
         entry.id, entry, IdTracker.of(ids), versions, payloads, columns, graphs
     )
     return segment, _bits(storage, entry, "deleted")
+
+
+def _vector_names(entry: SegmentEntry, vectors: Mapping[str, EdgeVectorParams]) -> list[str]:
+    names = entry.meta.get("vectors")
+    if not isinstance(names, list) or sorted(names) != sorted(vectors):
+        raise CorruptData(f"segment {entry.id} has vectors {names}, not {list(vectors)}", MANIFEST)
+    return names
+
+
+def _file(entry: SegmentEntry, role: str) -> FileEntry:
+    try:
+        return entry.files[role]
+    except KeyError:
+        raise CorruptData(f"segment {entry.id} has no file for {role!r}", MANIFEST) from None
 
 
 def _load_column(
@@ -79,10 +95,7 @@ def _bits(storage: Storage, entry: SegmentEntry, role: str) -> Bits | None:
 def _read(
     storage: Storage, entry: SegmentEntry, role: str, shape: tuple[int, ...], dtype: type
 ) -> NDArray[Any]:
-    try:
-        file = entry.files[role]
-    except KeyError:
-        raise CorruptData(f"segment {entry.id} has no file for {role!r}", "manifest") from None
+    file = _file(entry, role)
     array = read_array(storage, file)
     if array.shape != shape or array.dtype != dtype:
         raise CorruptData(f"expected {np.dtype(dtype)} {shape}, found {array.dtype}", file.name)
@@ -105,14 +118,19 @@ def load_graph(storage: Storage, entry: SegmentEntry, place: int) -> Graph:
     """Read a graph back; every link is range-checked before a kernel may follow it."""
     file = entry.files[f"graph-{place}"]
     packed = read_array(storage, file)
+    try:
+        layout = entry.meta[f"graph-{place}"]
+        return Graph.from_arrays(_unpacked(packed, layout), entry.rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptData(f"graph of segment {entry.id}: {error!r}", file.name) from error
+
+
+def _unpacked(packed: NDArray[np.uint8], layout: GraphLayout) -> dict[str, NDArray[Any]]:
     arrays, position = {}, 0
-    for key, dtype, shape in entry.meta[f"graph-{place}"]:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    for key, dtype, shape in layout:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         part = packed[position : position + size]
         # a copy: the parts lie back to back, and a kernel wants its arrays aligned
         arrays[key] = np.frombuffer(part.tobytes(), np.dtype(dtype)).reshape(shape)
         position += size
-    try:
-        return Graph.from_arrays(arrays, entry.rows)
-    except ValueError as error:
-        raise CorruptData(f"graph of segment {entry.id}: {error}", file.name) from error
+    return arrays
