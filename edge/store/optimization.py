@@ -86,7 +86,7 @@ def wanted_graphs(
         size = sum(view.bytes_of(name) for view in views)
         hnsw = settings.hnsw[name]
         if settings.indexing_threshold and hnsw.m and size > settings.indexing_threshold * KILOBYTE:
-            plans[name] = GraphPlan(hnsw.m, hnsw.ef_construct)
+            plans[name] = GraphPlan(hnsw.m, max(1, hnsw.ef_construct))
     return plans
 
 
