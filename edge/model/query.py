@@ -56,7 +56,8 @@ class SearchParams(Struct, frozen=True):
     """How hard a search looks.
 
     `hnsw_ef`: candidates kept while walking the graph (None: ef_construct); `exact`: scan, use no
-    graph; `indexed_only`: leave out segments without a graph. `quantization`, `acorn` and `idf`
+    graph; `indexed_only`: leave out segments without a graph, but for small ones (vectors of no
+    more than `indexing_threshold` and `full_scan_threshold`). `quantization`, `acorn` and `idf`
     are not supported yet.
     """
 

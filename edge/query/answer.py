@@ -36,7 +36,7 @@ from edge.model.request import (
 )
 from edge.query import scroll
 from edge.query.deadline import NEVER, Deadline
-from edge.query.records import records, scored
+from edge.query.records import records, scored, vector_names
 from edge.query.search import Hits, Leaf, search
 from edge.segment.view import ShardView
 from edge.vectors.dense import stored_query
@@ -124,6 +124,7 @@ def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Lea
     params = view.config.vectors[name]
     asked = request.params or SearchParams()
     hnsw = view.settings.hnsw[name]
+    small = max(view.settings.indexing_threshold, hnsw.full_scan_threshold) * KILOBYTE
     return Leaf(
         name=name,
         query=stored_query(query.query, metric_of(params.distance)),
@@ -131,8 +132,8 @@ def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Lea
         filter=request.filter,
         ef=asked.hnsw_ef or hnsw.ef_construct,
         exact=asked.exact,
-        indexed_only=asked.indexed_only,
         full_scan_bytes=hnsw.full_scan_threshold * KILOBYTE,
+        unindexed_bytes=small if asked.indexed_only else None,
     )
 
 
@@ -160,7 +161,8 @@ def _search(view: ShardView, request: SearchRequest, deadline: Deadline) -> list
 def _batch(
     view: ShardView, request: QueryBatchRequest, deadline: Deadline
 ) -> list[list[ScoredPoint]]:
-    return [_query(view, query, deadline_of(query)) for query in request.queries]
+    deadlines = [deadline_of(query) for query in request.queries]  # all count from now
+    return [_query(view, *pair) for pair in zip(request.queries, deadlines, strict=True)]
 
 
 # -- other reads
@@ -195,6 +197,7 @@ def _retrieve(view: ShardView, request: Retrieve, deadline: Deadline) -> list[Re
     limit = view.settings.limits.request_points
     if len(request.point_ids) > limit:
         raise LimitExceeded(f"point_ids: {len(request.point_ids)}, at most {limit} are taken")
+    vector_names(view.segments[-1], request.with_vector)
     distinct = list(dict.fromkeys(request.point_ids))
     owners, offsets = view.locate(encode_ids(distinct))
     there = owners >= 0

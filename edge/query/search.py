@@ -24,8 +24,6 @@ from edge_kernels import bits, hnsw, scan
 ROWS_A_BLOCK = 16_384
 """Rows scanned between two looks at the deadline: one or two milliseconds."""
 
-KILOBYTE = 1024
-
 
 class Leaf(NamedTuple):
     """One vector to search for, in stored form, and how."""
@@ -36,8 +34,9 @@ class Leaf(NamedTuple):
     filter: Filter | None
     ef: int
     exact: bool
-    indexed_only: bool
     full_scan_bytes: int
+    unindexed_bytes: int | None
+    """A segment without a graph is left out where the vectors take more; None: never."""
 
 
 class Found(NamedTuple):
@@ -90,7 +89,7 @@ def merge(found: list[Found], k: int) -> Hits:
 
 def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline) -> Found:
     graph = view.segment.graphs.get(leaf.name)
-    if graph is None and leaf.indexed_only:
+    if graph is None and _is_left_out(view, leaf):
         return Found(view, np.empty(0, np.uint32), np.empty(0, np.float32))
     allowed = view.allowed(leaf.name)
     if leaf.filter is None:
@@ -102,6 +101,10 @@ def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline) -> Found:
     if graph is None or leaf.exact or len(matches) * row_bytes <= leaf.full_scan_bytes:
         return _scan_few(view, leaf, matches, deadline)
     return _walk(view, graph, leaf, bits.from_offsets(view.watermark, matches))
+
+
+def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
+    return leaf.unindexed_bytes is not None and view.bytes_of(leaf.name) > leaf.unindexed_bytes
 
 
 def _matches(view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline) -> Offsets:
@@ -135,7 +138,8 @@ def _scan_few(view: SegmentView, leaf: Leaf, matches: Offsets, deadline: Deadlin
     column = view.column(leaf.name)
     top = scan.TopK(leaf.k)
     for base, rows in column.chunks(view.watermark):
-        first, last = np.searchsorted(matches, [base, base + len(rows)])
+        # needles of another type would make numpy convert, that is copy, all the matches
+        first, last = np.searchsorted(matches, np.array([base, base + len(rows)], np.uint32))
         for start in range(int(first), int(last), ROWS_A_BLOCK):
             few = matches[start : min(start + ROWS_A_BLOCK, int(last))]
             scan.scan_list(column.metric, leaf.query, rows, base, few, view.ids, top)
