@@ -55,13 +55,14 @@ def records(hits: Hits, with_payload: WithPayload, with_vector: WithVector) -> l
 
 
 def _gather(hits: Hits, column: Callable[[SegmentView], NDArray[Any]]) -> NDArray[Any]:
-    if len(hits.segments) == 1:
-        return column(hits.segments[0])[hits.offsets]
-    rows = [
-        column(hits.segments[owner])[offset]
-        for owner, offset in zip(hits.owners.tolist(), hits.offsets.tolist(), strict=True)
-    ]
-    return np.array(rows)
+    columns = [column(view) for view in hits.segments]
+    if len(columns) == 1:
+        return columns[0][hits.offsets]
+    rows = np.empty((len(hits.offsets), *columns[0].shape[1:]), columns[0].dtype)
+    for owner, values in enumerate(columns):
+        places = np.flatnonzero(hits.owners == owner)
+        rows[places] = values[hits.offsets[places]]
+    return rows
 
 
 def show_hits(hits: Hits, with_payload: WithPayload, with_vector: WithVector) -> Shown:
@@ -72,9 +73,8 @@ def show_hits(hits: Hits, with_payload: WithPayload, with_vector: WithVector) ->
     show = _payload_shower(with_payload)
     if show is not None:
         payloads = [show(view.payload(offset)) for view, offset in _places(hits)]
-    names = vector_names(hits.segments[0], with_vector) if with_vector is not False else ()
-    if names:
-        vectors = _vectors(hits, names)
+    if with_vector is not False:
+        vectors = _vectors(hits, vector_names(hits.segments[0], with_vector))
     return Shown(payloads, vectors)
 
 
