@@ -31,6 +31,7 @@ from edge.model.request import (
     SearchRequest,
 )
 from edge.model.update import UpdateMode, UpdateOperation
+from edge_kernels.rows import all_finite
 
 Target: TypeAlias = IdRows | Filter
 """The points that a checked operation is about: rows uint64[n, 3] in the order given, or a filter.
@@ -184,7 +185,7 @@ def check_query(query: Query | None, config: EdgeConfig) -> None:
         raise WrongDimension(
             f'query, vector "{name}": expected {size} numbers, got {len(query.query)}'
         )
-    if not np.isfinite(query.query).all():
+    if not all_finite(query.query):
         raise ValidationError(f'query, vector "{name}": holds a number that is not finite')
 
 

@@ -40,10 +40,12 @@ from edge.query.records import records, scored, vector_names
 from edge.query.search import Hits, Leaf, search
 from edge.segment.view import ShardView
 from edge.vectors.dense import stored_query
-from edge.vectors.metric import larger_is_better, metric_of
+from edge.vectors.metric import larger_is_better
 from edge_kernels.distance import to_score
 
 KILOBYTE = 1024
+
+USUAL = SearchParams()
 
 NANOSECONDS_A_FLOAT = 0.25
 MICROSECONDS_A_STEP = 0.6
@@ -87,9 +89,10 @@ def answer(view: ShardView, request: Request, deadline: Deadline = NEVER) -> Any
 
 def deadline_of(request: Request) -> Deadline:
     """Return the deadline that a request asks for, counted from now."""
-    return Deadline(
-        getattr(request, "timeout", None), best_effort=getattr(request, "best_effort", False)
-    )
+    timeout = getattr(request, "timeout", None)
+    if timeout is None:
+        return NEVER
+    return Deadline(timeout, best_effort=getattr(request, "best_effort", False))
 
 
 # -- queries
@@ -105,9 +108,10 @@ def _query(view: ShardView, request: QueryRequest, deadline: Deadline) -> list[S
     else:
         hits, scores = _nearest(view, request, wanted, deadline)
     hits, scores = _above(hits, scores, request, view)
-    first = request.offset
-    page = hits._replace(owners=hits.owners[first:], offsets=hits.offsets[first:])
-    return scored(page, scores[first:], request.with_payload, request.with_vector)
+    if first := request.offset:
+        hits = hits._replace(owners=hits.owners[first:], offsets=hits.offsets[first:])
+        scores = scores[first:]
+    return scored(hits, scores, request.with_payload, request.with_vector)
 
 
 def _nearest(
@@ -115,19 +119,20 @@ def _nearest(
 ) -> tuple[Hits, NDArray[np.float32]]:
     leaf = _leaf(view, request, k)
     hits = search(view, leaf, deadline)
-    return hits, to_score(metric_of(view.config.vectors[leaf.name].distance), hits.distances)
+    return hits, to_score(leaf.metric, hits.distances)
 
 
 def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Leaf:
     query = cast(NearestQuery, request.query)
     name = query.using or ""
-    params = view.config.vectors[name]
-    asked = request.params or SearchParams()
+    metric = view.segments[-1].column(name).metric
+    asked = request.params or USUAL
     hnsw = view.settings.hnsw[name]
     small = max(view.settings.indexing_threshold, hnsw.full_scan_threshold) * KILOBYTE
     return Leaf(
         name=name,
-        query=stored_query(query.query, metric_of(params.distance)),
+        metric=metric,
+        query=stored_query(query.query, metric),
         k=k,
         filter=request.filter,
         ef=asked.hnsw_ef or hnsw.ef_construct,
@@ -148,7 +153,7 @@ def _above(
         similar = True
     else:
         name = cast(NearestQuery, request.query).using or ""
-        similar = larger_is_better(metric_of(view.config.vectors[name].distance))
+        similar = larger_is_better(view.segments[-1].column(name).metric)
     passes = scores >= threshold if similar else scores <= threshold
     kept = hits._replace(owners=hits.owners[passes], offsets=hits.offsets[passes])
     return kept, scores[passes]
@@ -241,7 +246,7 @@ def estimate(view: ShardView, request: Request) -> float:
 
 
 def _search_cost(view: ShardView, request: QueryRequest | SearchRequest) -> float:
-    params = request.params or SearchParams()
+    params = request.params or USUAL
     name = cast(NearestQuery, request.query).using or ""
     known = view.config.vectors.get(name)
     size = known.size if known is not None else 0

@@ -17,18 +17,31 @@ class Deadline:
         self._at = None if timeout is None else monotonic() + timeout
         self.best_effort = best_effort
 
+    def left(self) -> float | None:
+        """Return the seconds that are left, at least 0.0; None where there is no end."""
+        return None if self._at is None else max(0.0, self._at - monotonic())
+
+    def exceeded(self) -> DeadlineExceeded:
+        """Return the error of a request whose time is over."""
+        return DeadlineExceeded(f"no answer within the request's timeout of {self._timeout} s")
+
+    def expire(self) -> None:
+        """Be over at once, without an answer: nobody waits for it any more. From any thread."""
+        self.best_effort = False
+        self._at = 0.0
+
     def over(self) -> bool:
         """Tell whether to stop with what there is; without best effort raise DeadlineExceeded."""
         if self._at is None or monotonic() < self._at:
             return False
         if not self.best_effort:
-            raise DeadlineExceeded(f"no answer within the request's timeout of {self._timeout} s")
+            raise self.exceeded()
         return True
 
     def check(self) -> None:
         """Raise DeadlineExceeded when the time is over, best effort or not."""
         if self._at is not None and monotonic() >= self._at:
-            raise DeadlineExceeded(f"no answer within the request's timeout of {self._timeout} s")
+            raise self.exceeded()
 
 
 NEVER = Deadline()

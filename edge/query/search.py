@@ -29,6 +29,7 @@ class Leaf(NamedTuple):
     """One vector to search for, in stored form, and how."""
 
     name: str
+    metric: int
     query: Block
     k: int
     filter: Filter | None
@@ -127,7 +128,7 @@ def _scan(view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadlin
         for first in range(0, len(rows), ROWS_A_BLOCK):
             block = rows[first : first + ROWS_A_BLOCK]
             scan.scan(
-                column.metric, leaf.query, block, len(block), base + first, allowed, view.ids, top
+                leaf.metric, leaf.query, block, len(block), base + first, allowed, view.ids, top
             )
             if deadline.over():
                 return Found(view, *top.finish())
@@ -142,7 +143,7 @@ def _scan_few(view: SegmentView, leaf: Leaf, matches: Offsets, deadline: Deadlin
         first, last = np.searchsorted(matches, np.array([base, base + len(rows)], np.uint32))
         for start in range(int(first), int(last), ROWS_A_BLOCK):
             few = matches[start : min(start + ROWS_A_BLOCK, int(last))]
-            scan.scan_list(column.metric, leaf.query, rows, base, few, view.ids, top)
+            scan.scan_list(leaf.metric, leaf.query, rows, base, few, view.ids, top)
             if deadline.over():
                 return Found(view, *top.finish())
     return Found(view, *top.finish())

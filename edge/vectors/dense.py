@@ -58,7 +58,10 @@ def stored_form(vectors: Block, metric: int) -> Block:
 
 def stored_query(vector: Block, metric: int) -> Block:
     """Return float32[stride]: one query in the form that the kernels compare with stored rows."""
-    row: Block = stored_form(vector.reshape(1, -1), metric)[0]
+    row = np.zeros(stride_of(len(vector)), np.float32)
+    row[: len(vector)] = vector
+    if metric == COSINE:
+        rows.normalise(row.reshape(1, -1))
     return row
 
 
