@@ -222,7 +222,8 @@ class EdgeShard:
 
     def info(self) -> ShardInfo:
         """Return counts, sizes and the durable sequence."""
-        return info_of(self._opened(), "in the caller of optimize", {})
+        store = self._opened()
+        return info_of(store, store.view, "in the caller of optimize", {})
 
 
 class _Syncer:

@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
-from anyio import CancelScope, to_thread
+from anyio import to_thread
 from numpy.typing import NDArray
 
 from edge.actors.supervisor import Supervisor
+from edge.actors.threads import Threads, Work, outlast
 from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.point import Record, ScoredPoint
@@ -66,6 +67,7 @@ class EdgeShard:
         self._config = config
         self._mode: Mode = "open"
         self._supervisor: Supervisor | None = None
+        self._closing: Supervisor | None = None
         self._opening = False
         self._pid = os.getpid()
 
@@ -89,25 +91,30 @@ class EdgeShard:
 
     async def open(self) -> Self:
         """Open the shard. AlreadyExists if this object has it open."""
-        if self._supervisor is not None or self._opening:
+        if self._opening or self._supervisor is not None:
+            self._refuse_after_fork()
             raise AlreadyExists(f"the shard in {self.path} is open already")
         self._opening = True
         try:
-            with CancelScope(shield=True):  # half open is no state to be left in
-                await _warm_kernels()
-                store = await to_thread.run_sync(self._open_store)
-                self._pid = os.getpid()
-                places = store.settings.max_search_threads or max(1, (os.cpu_count() or 2) - 1)
-                self._supervisor = Supervisor(store, places, WAITING)
-                self._supervisor.start()
-        finally:
-            self._opening = False
-        try:
+            await _warm_kernels()
+            await self._begin()
             await anyio.lowlevel.checkpoint()
         except BaseException:
             await self.close()
             raise
+        finally:
+            self._opening = False
         return self
+
+    async def _begin(self) -> None:
+        """Open the store and start the actors: both or neither, even if cancelled meanwhile."""
+        thread = Threads("writer", 1)
+        opening = thread.begin(self._open_store)
+        try:
+            await outlast(opening.ended)
+        finally:
+            self._start(opening, thread)
+        opening.result()
 
     def _open_store(self) -> Store:
         if self._mode == "load":
@@ -116,12 +123,31 @@ class EdgeShard:
             return Store.create(self.path, self._config)
         return Store.open_or_create(self.path, self._config)
 
+    def _start(self, opening: Work[Store], thread: Threads) -> None:
+        if opening.failure is not None:
+            thread.close()
+            return
+        store = opening.result()
+        places = store.settings.max_search_threads or max(1, (os.cpu_count() or 2) - 1)
+        self._pid = os.getpid()
+        self._supervisor = Supervisor(store, thread, places, WAITING)
+        self._supervisor.start()
+
     async def close(self) -> None:
-        """Finish what was begun, make everything durable, let go of the folder. Idempotent."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None and self._pid == os.getpid():
-            with CancelScope(shield=True):
-                await supervisor.stop()
+        """Finish what was begun, make everything durable, let go of the folder. Idempotent.
+
+        Cancelled, it finishes nevertheless. Raises a StorageFault where not all could be made
+        durable; the shard is closed even then.
+        """
+        if self._supervisor is not None:
+            self._supervisor, self._closing = None, self._supervisor
+        closing = self._closing
+        if closing is not None and self._pid == os.getpid():
+            try:
+                await closing.stop()
+            finally:
+                if self._closing is closing:
+                    self._closing = None
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -134,10 +160,13 @@ class EdgeShard:
     ) -> None:
         await self.close()
 
-    @property
-    def _actors(self) -> Supervisor:
+    def _refuse_after_fork(self) -> None:
         if self._pid != os.getpid():
             raise ShardClosed("this shard was opened before a fork; open it in the child anew")
+
+    @property
+    def _actors(self) -> Supervisor:
+        self._refuse_after_fork()
         if self._supervisor is None:
             raise ShardClosed(f"the shard in {self.path} is not open")
         return self._supervisor
@@ -239,7 +268,8 @@ class EdgeShard:
         """Return counts, sizes, durable sequence and the state of the background work."""
         actors = self._actors
         await anyio.lowlevel.checkpoint()
-        return info_of(actors.store, actors.optimizer.status, actors.failures)
+        view = actors.watch.view
+        return info_of(actors.store, view, actors.optimizer.status, actors.failures)
 
 
 async def _warm_kernels() -> None:

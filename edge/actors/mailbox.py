@@ -1,70 +1,66 @@
-"""A bounded in-process channel to one actor: tell it something, or ask and await the reply.
+"""A bounded in-process channel to one actor: put something in, or ask and await the reply.
 
 Invariants
-- Used from one event loop; a message that was taken is replied to exactly once.
-- A message whose sender was cancelled before it was taken is never seen by the actor.
-- `put` waits while the mailbox is full: that is the back-pressure.
+- Used from one event loop; a request that was taken is replied to exactly once, first in, first
+  out.
+- A request whose sender was cancelled before it was taken is never seen by the actor.
+- Whoever asks waits for the reply: that is the back-pressure. No more than `capacity` requests are
+  taken at once, in the order in which they came.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 import anyio
 
-from edge.errors import ShardClosed
+from edge.errors import EdgeError, ShardClosed
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
 class Ask(Generic[Request, Result]):
-    """One request and the place for its reply."""
+    """One request and the place for its reply; `done` is set with the reply."""
 
-    __slots__ = ("_done", "_error", "_result", "request", "withdrawn")
+    __slots__ = ("_error", "_result", "done", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.withdrawn = False
-        self._done = anyio.Event()
+        self.done = anyio.Event()
         self._result: Result | None = None
         self._error: BaseException | None = None
 
     def reply(self, result: Result) -> None:
         """Answer the sender."""
         self._result = result
-        self._done.set()
+        self.done.set()
 
     def refuse(self, error: BaseException) -> None:
         """Raise `error` at the sender."""
         self._error = error
-        self._done.set()
+        self.done.set()
 
     @property
     def answered(self) -> bool:
         """Whether a reply was given."""
-        return self._done.is_set()
+        return self.done.is_set()
 
-    async def answer(self) -> Result:
-        """Wait for the reply. Cancelled before the actor took it, the request is withdrawn."""
-        try:
-            await self._done.wait()
-        finally:
-            self.withdrawn = not self._done.is_set()
+    def answer(self) -> Result:
+        """Return the reply, or raise it, once it is there."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]
 
 
 class Mailbox(Generic[Request, Result]):
-    """Requests that wait for one actor, first in, first out."""
+    """Requests that wait for one actor."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._waiting: deque[Ask[Request, Result]] = deque()
+        self._waiting: OrderedDict[Ask[Request, Result], None] = OrderedDict()
         self._arrival = anyio.Event()
-        self._room = anyio.Event()
         self._closed = False
 
     def __len__(self) -> int:
@@ -72,44 +68,54 @@ class Mailbox(Generic[Request, Result]):
 
     @property
     def full(self) -> bool:
-        """Whether `ask` would have to wait for room."""
+        """Whether as many wait as are taken at once."""
         return len(self._waiting) >= self._capacity
 
-    async def ask(self, request: Request) -> Result:
-        """Put a request, waiting for room if need be, and await its reply."""
-        ask: Ask[Request, Result] = Ask(request)
-        await self._put(ask)
-        return await ask.answer()
-
-    async def _put(self, ask: Ask[Request, Result]) -> None:
-        while self.full and not self._closed:
-            self._room = anyio.Event()
-            await self._room.wait()
+    def put(self, request: Request) -> Ask[Request, Result]:
+        """Leave a request; it will be done even if nobody waits. Raises ShardClosed."""
         if self._closed:
             raise ShardClosed("the shard is closed")
-        self._waiting.append(ask)
+        ask: Ask[Request, Result] = Ask(request)
+        self._waiting[ask] = None
         self._arrival.set()
+        return ask
+
+    async def ask(self, request: Request, patience: float | None = None) -> Result:
+        """Put a request and await its reply; cancelled before it was taken, it is withdrawn.
+
+        Raises TimeoutError when it was not taken within `patience` seconds.
+        """
+        ask = self.put(request)
+        try:
+            with anyio.move_on_after(patience):
+                await ask.done.wait()
+            if self._withdraw(ask):
+                raise TimeoutError
+            await ask.done.wait()
+        finally:
+            self._withdraw(ask)
+        return ask.answer()
+
+    def _withdraw(self, ask: Ask[Request, Result]) -> bool:
+        """Forget a request that was not taken yet; return whether it was there."""
+        there = ask in self._waiting
+        self._waiting.pop(ask, None)
+        return there
 
     async def take_all(self) -> list[Ask[Request, Result]] | None:
-        """Wait until something is there, and take all of it; None once closed and empty."""
+        """Wait until something is there, and take all of it (at most `capacity`); None once closed
+        and empty."""
         await self._something()
-        if not self._waiting:
-            return None
-        taken = [ask for ask in self._waiting if not ask.withdrawn]
-        self._waiting.clear()
-        self._room.set()
-        return taken
+        taken = [self._first() for _ in range(min(len(self._waiting), self._capacity))]
+        return taken or None
 
     async def take(self) -> Ask[Request, Result] | None:
         """Wait until something is there, and take the first; None once closed and empty."""
-        while True:
-            await self._something()
-            if not self._waiting:
-                return None
-            ask = self._waiting.popleft()
-            self._room.set()
-            if not ask.withdrawn:
-                return ask
+        await self._something()
+        return self._first() if self._waiting else None
+
+    def _first(self) -> Ask[Request, Result]:
+        return self._waiting.popitem(last=False)[0]
 
     async def _something(self) -> None:
         while not self._waiting and not self._closed:
@@ -121,4 +127,9 @@ class Mailbox(Generic[Request, Result]):
         """Take nothing more; what waits is still delivered."""
         self._closed = True
         self._arrival.set()
-        self._room.set()
+
+    def abandon(self, error: EdgeError) -> None:
+        """Close, and refuse all that waits: nobody will take it any more."""
+        self.close()
+        while self._waiting:
+            self._first().refuse(error)

@@ -27,3 +27,7 @@ class AsksWriter(Protocol):
     async def call(self, act: Callable[[Store], Result]) -> Result:
         """Run `act(store)` in the writer's turn."""
         ...
+
+    async def finish(self, act: Callable[[Store], Result]) -> Result:
+        """Run `act(store)` in the writer's turn, even if the caller is cancelled meanwhile."""
+        ...

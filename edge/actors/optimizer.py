@@ -4,18 +4,21 @@ Invariants
 - It builds from views in a thread, in slices; the writer makes the swap.
 - One rebuild at a time and one seal at a time. A seal does not wait for a rebuild: the log stays
   short while a large graph is being built.
-- Stopped, it lets go of its threads at the next slice and leaves nothing that the manifest names.
+- Stopped, or cancelled while it builds, it leaves the build at the next slice, and nothing that
+  the manifest names; a swap that was begun is finished.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
 
 from edge.actors.messages import AsksWriter
+from edge.actors.threads import Threads
 from edge.actors.watch import Watch
+from edge.errors import ActorCrashed, EdgeError, ShardClosed
 from edge.segment.builder import Built
 from edge.store.optimization import Job, Plan
 from edge.store.store import Store
@@ -40,7 +43,7 @@ class Optimizer:
         self._background = background
         self._building = anyio.Lock()
         self._sealing = anyio.Lock()
-        self._threads = CapacityLimiter(2)  # one builds, one seals
+        self._threads = Threads("optimizer", 2)  # one builds, one seals
         self._stopping = False
         self._stopped = anyio.Event()
         self._rebuilds = 0
@@ -59,15 +62,31 @@ class Optimizer:
         self._stopped.set()
         self._watch.ring()
 
+    def join(self) -> None:
+        """Wait, in another thread, until nothing is being built. To be called after `stop`."""
+        self._threads.join()
+
     async def optimize(self) -> bool:
-        """Rebuild until no plan is left; return whether anything was rebuilt since the call."""
+        """Rebuild until no plan is left; return whether anything was rebuilt since the call.
+
+        Raises ShardReadOnly, a StorageFault, or ShardClosed when the shard is closed meanwhile.
+        """
         before = self._rebuilds
-        async with self._building:
-            if await self._writer.call(lambda store: store.plan(durable=False)):
-                await self._seal()
-            while not self._stopping and await self._step():
-                pass
+        try:
+            await self._optimize()
+        except EdgeError:
+            raise
+        except Exception as crash:
+            raise ActorCrashed(f"the optimizer failed: {crash!r}", self.name) from crash
+        if self._stopping:
+            raise ShardClosed("the shard was closed before it was optimized")
         return self._rebuilds > before
+
+    async def _optimize(self) -> None:
+        async with self._building:
+            if await self._writer.call(_plan_live):
+                await self._seal()
+            await self._rebuild_what_is_planned()
 
     async def _repeat(self, act: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
@@ -85,8 +104,12 @@ class Optimizer:
 
     async def _rebuild_all(self) -> None:
         async with self._building:
-            while not self._stopping and await self._step():
-                pass
+            if self._store.read_only is None:
+                await self._rebuild_what_is_planned()
+
+    async def _rebuild_what_is_planned(self) -> None:
+        while not self._stopping and await self._step():
+            pass
 
     async def _step(self) -> bool:
         """Do the next thing worth doing; return whether there was one."""
@@ -102,9 +125,11 @@ class Optimizer:
 
     async def _rebuild(self, plan: Plan) -> bool:
         job = await self._writer.call(lambda store: store.start(plan))
-        done = await self._carry_out(job, self._show)
+        try:
+            done = await self._carry_out(job, self._show)
+        finally:
+            self.status = "idle"
         self._rebuilds += done
-        self.status = "idle"
         return done
 
     async def _seal(self) -> None:
@@ -114,20 +139,23 @@ class Optimizer:
                 await self._carry_out(job, _silent)
 
     async def _carry_out(self, job: Job, show: Callable[[Job, float], None]) -> bool:
+        given_up = threading.Event()
+
         def pulse(done: float) -> None:
-            if self._stopping:
+            if self._stopping or given_up.is_set():
                 raise _Stopped
             show(job, done)
 
         def build() -> Built | None:
             return job.run(self._store.storage, pulse)
 
+        if self._stopping:
+            return False
         try:
-            with CancelScope(shield=True):  # the thread is never abandoned; `stop` ends it
-                built = await to_thread.run_sync(build, limiter=self._threads)
+            built = await self._threads.run(build, given_up.set)
         except _Stopped:
             return False
-        await self._writer.call(lambda store: store.finish(job, built))
+        await self._writer.finish(lambda store: store.finish(job, built))
         return True
 
     def _show(self, job: Job, done: float) -> None:

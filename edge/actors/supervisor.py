@@ -2,10 +2,12 @@
 
 Invariants
 - The actors live in a task of their own, so a shard may be opened in one task and closed in
-  another; whoever opens or closes it may be cancelled without harm to them.
+  another; whoever opens or closes it may be cancelled without harm to them. When that task itself
+  is cancelled, as at the end of `asyncio.run`, it stops them in the same way.
 - An actor that fails is restarted after a pause; after the third time it stays off. The writer is
   never off: a failure makes it refuse writes, and what was acknowledged still serves.
-- Stopped in the order optimizer, snapshot, query, writer; then the store is closed.
+- Stopped in the order optimizer, snapshot, query, writer; then, when nothing is being built, the
+  store is closed. Whoever asks an actor that has ended is refused, and never waits for ever.
 """
 
 from __future__ import annotations
@@ -17,14 +19,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
 
 from edge.actors.optimizer import Optimizer
 from edge.actors.query import QueryActor
 from edge.actors.snapshot import Snapshot
+from edge.actors.threads import Threads, outlast
 from edge.actors.watch import Watch
 from edge.actors.writer import Writer
-from edge.errors import EdgeError
+from edge.errors import ActorCrashed, EdgeError
 from edge.store.store import Store
 
 log = logging.getLogger("edge")
@@ -47,26 +50,29 @@ class Actor(Protocol):
 class _Kept:
     actor: Actor
     stop: Callable[[], None]
+    leave: Callable[[], None]
     ended: anyio.Event
 
 
 class Supervisor:
-    """See the module's invariants."""
+    """See the module's invariants. `thread` is the one in which the store was opened."""
 
-    def __init__(self, store: Store, places: int, waiting: int) -> None:
+    def __init__(self, store: Store, thread: Threads, places: int, waiting: int) -> None:
         self.store = store
+        self._thread = thread
         self.watch = Watch(store.view)
-        self.writer = Writer(store, self.watch, waiting)
+        self.writer = Writer(store, self.watch, thread, waiting)
         background = store.settings.background_optimizer
         self.optimizer = Optimizer(store, self.watch, self.writer, background)
         self.snapshot = Snapshot()
         self.query = QueryActor(self.watch, places, waiting)
         self.failures: dict[str, str] = {}
+        optimizer, snapshot, query, writer = self.optimizer, self.snapshot, self.query, self.writer
         self._kept = [
-            _Kept(self.optimizer, self.optimizer.stop, anyio.Event()),
-            _Kept(self.snapshot, self.snapshot.stop, anyio.Event()),
-            _Kept(self.query, self.query.close, anyio.Event()),
-            _Kept(self.writer, self.writer.close, anyio.Event()),
+            _Kept(optimizer, optimizer.stop, optimizer.stop, anyio.Event()),
+            _Kept(snapshot, snapshot.stop, snapshot.stop, anyio.Event()),
+            _Kept(query, query.close, query.leave, anyio.Event()),
+            _Kept(writer, writer.close, writer.leave, anyio.Event()),
         ]
         self._stop = anyio.Event()
         self._ended = anyio.Event()
@@ -79,9 +85,12 @@ class Supervisor:
         self._task = asyncio.get_running_loop().create_task(self._host(), name="edge supervisor")
 
     async def stop(self) -> None:
-        """Let the actors finish, close the store, and raise what closing it raised."""
+        """Let the actors finish, close the store, and raise what closing it raised.
+
+        Cancelled, it waits for the end nevertheless.
+        """
         self._stop.set()
-        await self._ended.wait()
+        await outlast(self._ended)
         if self._fault is not None:
             raise self._fault
 
@@ -96,8 +105,7 @@ class Supervisor:
                     with CancelScope(shield=True):
                         await self._stop_all()
         finally:
-            with CancelScope(shield=True):
-                await self._close()
+            await self._close()
 
     async def _stop_all(self) -> None:
         for kept in self._kept:
@@ -106,16 +114,24 @@ class Supervisor:
 
     async def _close(self) -> None:
         try:
-            await to_thread.run_sync(self.store.close)
+            await self._thread.run(self._close_store)
         except EdgeError as fault:
             self._fault = fault
+        except Exception as crash:
+            self._fault = ActorCrashed(f"closing the shard failed: {crash!r}", "supervisor")
         finally:
+            self._thread.close()
             self._ended.set()
+
+    def _close_store(self) -> None:
+        self.optimizer.join()
+        self.store.close()
 
     async def _keep(self, kept: _Kept) -> None:
         try:
             await self._run_again_and_again(kept.actor)
         finally:
+            kept.leave()
             kept.ended.set()
 
     async def _run_again_and_again(self, actor: Actor) -> None:
@@ -125,16 +141,18 @@ class Supervisor:
                 return await actor.run()
             except Exception as crash:
                 falls += 1
-                self._note(actor, crash)
-                if falls > len(PAUSES) and actor is not self.writer:
-                    return
+                is_off = falls > len(PAUSES) and actor is not self.writer
+                self._note(actor, crash, is_off)
+            if is_off:
+                return
             if actor is not self.writer and not self._stop.is_set():
                 with anyio.move_on_after(PAUSES[falls - 1]):
                     await self._stop.wait()
 
-    def _note(self, actor: Actor, crash: Exception) -> None:
+    def _note(self, actor: Actor, crash: Exception, is_off: bool) -> None:
         first: BaseException = crash
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        self.failures[actor.name] = repr(first)
-        log.error("the %s failed: %r", actor.name, first)
+        state = "is off" if is_off else "failed"
+        self.failures[actor.name] = f"{state}: {first!r}"
+        log.error("the %s %s: %r", actor.name, state, first)

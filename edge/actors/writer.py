@@ -1,10 +1,10 @@
 """The writer: the one queue through which the shard changes.
 
 Invariants
-- The store is touched only in this actor's thread hop; one hop at a time.
+- The store is touched only in this actor's thread; one hop to it at a time.
 - All that waits is one batch: one hop, and one sync for those who asked for it.
 - A new view is published before the replies that it answers: a caller reads its own write.
-- A batch that was taken is finished even when the loop is being cancelled.
+- A batch that was taken is finished, and answered, even when the task is cancelled.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, to_thread
 
 from edge.actors.mailbox import Ask, Mailbox
 from edge.actors.messages import Call, WriterRequest
+from edge.actors.threads import Threads, outlast
 from edge.actors.watch import Watch
-from edge.errors import ActorCrashed, EdgeError
+from edge.errors import ActorCrashed, EdgeError, ShardClosed
 from edge.store.store import Store, Submission
 
 Waiting = Ask[WriterRequest, Any]
@@ -30,11 +30,11 @@ class Writer:
 
     name = "writer"
 
-    def __init__(self, store: Store, watch: Watch, capacity: int) -> None:
+    def __init__(self, store: Store, watch: Watch, thread: Threads, capacity: int) -> None:
         self._store = store
         self._watch = watch
+        self._thread = thread
         self._mailbox: Mailbox[WriterRequest, Any] = Mailbox(capacity)
-        self._hop = CapacityLimiter(1)
 
     async def update(self, submission: Submission) -> int:
         """Carry out one operation; return its sequence number."""
@@ -46,18 +46,25 @@ class Writer:
         result: Result = await self._mailbox.ask(Call(act))
         return result
 
+    async def finish(self, act: Callable[[Store], Result]) -> Result:
+        """Run `act(store)` in the writer's turn, even if the caller is cancelled meanwhile."""
+        ask = self._mailbox.put(Call(act))
+        await outlast(ask.done)
+        result: Result = ask.answer()
+        return result
+
     def close(self) -> None:
         """Take no more requests; `run` ends when those that wait are done."""
         self._mailbox.close()
 
+    def leave(self) -> None:
+        """Refuse what waits: `run` has ended for good."""
+        self._mailbox.abandon(ShardClosed("the shard is closed"))
+
     async def run(self) -> None:
         """Work until closed and empty."""
-        while True:
-            batch = await self._next_batch()
-            if batch is None:
-                return
-            with CancelScope(shield=True):
-                await self._work(batch)
+        while (batch := await self._next_batch()) is not None:
+            await self._work(batch)
 
     async def _next_batch(self) -> list[Waiting] | None:
         """Return what waits; [] when it is time to sync instead; None at the end."""
@@ -66,11 +73,17 @@ class Writer:
         return []
 
     async def _work(self, batch: list[Waiting]) -> None:
+        work = self._thread.begin(self._do, batch)
         try:
-            outcomes = await to_thread.run_sync(self._do, batch, limiter=self._hop)
-        except Exception as crash:
-            self._give_up(batch, crash)
-            raise
+            await outlast(work.ended)
+        finally:
+            if work.failure is None:
+                self._answer(batch, work.result())
+            else:
+                self._give_up(batch, work.failure)
+        work.result()
+
+    def _answer(self, batch: list[Waiting], outcomes: list[Any]) -> None:
         self._watch.publish(self._store.view)
         for ask, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
@@ -99,7 +112,7 @@ class Writer:
         except EdgeError as error:
             return error
 
-    def _give_up(self, batch: list[Waiting], crash: Exception) -> None:
+    def _give_up(self, batch: list[Waiting], crash: BaseException) -> None:
         error = ActorCrashed(f"the writer failed: {crash!r}", self.name)
         self._store.read_only = str(error)
         for ask in batch:

@@ -9,13 +9,14 @@ from edge.segment.view import ShardView
 from edge.store.store import Store
 
 
-def info_of(store: Store, optimizer: str, failures: Mapping[str, str]) -> ShardInfo:
-    """Return the figures of the newest view and of the files under it.
+def info_of(
+    store: Store, view: ShardView, optimizer: str, failures: Mapping[str, str]
+) -> ShardInfo:
+    """Return the figures of `view`, the newest that readers see, and of the files under it.
 
-    `optimizer` is what it is doing; `failures` the last error of each actor that fell.
+    `optimizer` is what it is doing; `failures` how and why each actor fell that did.
     """
-    view = store.view
-    fallen = "; ".join(f"{name} failed: {error}" for name, error in failures.items())
+    fallen = "; ".join(f"{name} {how}" for name, how in failures.items())
     return ShardInfo(
         segments_count=sum(1 for segment in view.segments if segment.watermark) or 1,
         points_count=view.points,
