@@ -152,7 +152,8 @@ def _write(storage: Storage, data: bytes) -> None:
 
 
 def _new_folders(manifest: Manifest, previous: Manifest | None) -> list[str]:
-    """Folders that hold a newly named file, each before its parent; not the root."""
+    """Folders that hold a newly named file, each before its parent; the root where the folder of
+    all segments may be new in it."""
     known = {entry.name for entry in previous.files()} if previous else set()
     folders: set[str] = set()
     for entry in manifest.files():
@@ -160,7 +161,8 @@ def _new_folders(manifest: Manifest, previous: Manifest | None) -> list[str]:
         while folder:
             folders.add(folder)
             folder = files.parent(folder)
-    return sorted(folders, key=lambda folder: (-folder.count("/"), folder))
+    below = sorted(folders, key=lambda folder: (-folder.count("/"), folder))
+    return [*below, ""] if below and not known else below
 
 
 def orphans(storage: Storage, manifest: Manifest) -> list[str]:
