@@ -249,7 +249,7 @@ def _either(first: Bits | None, second: Bits | None) -> Bits | None:
 
 
 def _missing(name: str, gathered: Sequence[tuple[SegmentView, Offsets]], rows: int) -> Bits | None:
-    lacking = np.concatenate([~view.has_vector(name)[offsets] for view, offsets in gathered])
+    lacking = np.concatenate([~view.has_vector_at(offsets, name) for view, offsets in gathered])
     if not lacking.any():
         return None
     return bits.from_offsets(rows, np.flatnonzero(lacking).astype(np.uint32))
