@@ -1,4 +1,4 @@
-"""Dense columns: what lies below a watermark stays as it is, in whatever runs and chunks it came."""
+"""Dense columns: what lies below a watermark stays as it is, whatever runs and chunks it has."""
 
 from __future__ import annotations
 
