@@ -21,7 +21,7 @@ from typing import Any, Self, cast
 from numpy.typing import NDArray
 
 from edge import names
-from edge.errors import EdgeError, Fault, ShardClosed
+from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointId, PointIdLike
@@ -79,6 +79,8 @@ class EdgeShard:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._syncer = _Syncer(self._lock, store)
+        if store.sync_due_in() is not None:
+            self._syncer.wake()
 
     # -- life
 
@@ -88,8 +90,9 @@ class EdgeShard:
             return
         self._syncer.stop()
         with self._lock:
-            self._open = False
-            self._store.close()
+            if self._open:
+                self._open = False
+                self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +130,9 @@ class EdgeShard:
         See `edge.EdgeShard.update` for the errors.
         """
         with self._locked() as store:
-            outcome = store.commit([Submission(operation, durability)])[0]
+            submission = Submission(operation, durability)
+            with _whole(store):
+                outcome = store.commit([submission])[0]
             if isinstance(outcome, EdgeError):
                 raise outcome
             self._look_after(store)
@@ -149,7 +154,7 @@ class EdgeShard:
 
     def flush(self) -> None:
         """Make everything that was acknowledged survive a power cut."""
-        with self._locked() as store:
+        with self._locked() as store, _whole(store):
             store.flush()
 
     def optimize(self) -> bool:
@@ -175,17 +180,23 @@ class EdgeShard:
             self._syncer.wake()
 
     def _seal(self, store: Store) -> None:
-        job = store.seal()
+        with _whole(store):
+            job = store.seal()
         if job is not None:
             self._carry_out(store, job)
 
     def _carry_out(self, store: Store, job: Job) -> None:
-        store.finish(job, job.run(store.storage, _no_pulse))
+        with _defects_named("optimizer"):
+            built = job.run(store.storage, _no_pulse)
+        with _whole(store):
+            store.finish(job, built)
 
     # -- reading
 
     def _answer(self, request: Request) -> Any:
-        return answer(self._opened().view, request, deadline_of(request))
+        view = self._opened().view
+        with _defects_named("query"):
+            return answer(view, request, deadline_of(request))
 
     def query(self, request: QueryRequest) -> list[ScoredPoint]:
         """Answer one query, best first."""
@@ -247,7 +258,8 @@ class _Syncer:
         """End the thread."""
         self._stopped.set()
         self._needed.set()
-        if self._thread is not None:
+        # a shard that is collected as garbage may be closed in any thread, even in this one
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
@@ -259,6 +271,31 @@ class _Syncer:
                 with self._lock:
                     if not self._stopped.is_set():
                         self._store.sync_if_due()
+
+
+@contextmanager
+def _defects_named(name: str) -> Iterator[None]:
+    """Let every error that nobody expected be an EdgeError."""
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as crash:
+        raise ActorCrashed(f"the {name} failed: {crash!r}", name) from crash
+
+
+@contextmanager
+def _whole(store: Store) -> Iterator[None]:
+    """Let a change that broke off in the middle, by a defect or by Ctrl-C, be the store's last."""
+    try:
+        yield
+    except EdgeError:
+        raise
+    except BaseException as crash:
+        store.read_only = f"a change broke off: {crash!r}"
+        if isinstance(crash, Exception):
+            raise ActorCrashed(f"the writer failed: {crash!r}", "writer") from crash
+        raise
 
 
 def _no_pulse(done: float) -> None:

@@ -40,7 +40,7 @@ from edge.errors import (
     StorageFault,
     StorageFull,
 )
-from edge.model import codec
+from edge.model import codec, fields
 from edge.model.check import check
 from edge.model.config import (
     Durability,
@@ -73,6 +73,9 @@ class Submission:
     operation: UpdateOperation
     durability: Durability | None = None
 
+    def __post_init__(self) -> None:
+        fields.member_or_none(self.durability, "durability", Durability)
+
 
 class Store:
     """See the module's invariants. Made by `create`, `load` or `open_or_create`."""
@@ -86,7 +89,7 @@ class Store:
         self.config = config
         self.settings = settings_of(config)
         self.read_only: str | None = None
-        self._dirty_since: float | None = None
+        self._promised_at: float | None = None
         self.sealing: ShardView | None = None
         self._seal_beyond = self.settings.checkpoint_bytes
         self._has_written = False
@@ -144,8 +147,10 @@ class Store:
         must_sync = False
         for submission in batch:
             outcomes.append(self._commit_one(submission.operation))
-            asked = submission.durability or self.settings.durability
-            must_sync |= asked is Durability.Always and isinstance(outcomes[-1], int)
+            if isinstance(outcomes[-1], int):
+                asked = submission.durability or self.settings.durability
+                must_sync |= asked is Durability.Always
+                self._sync_soon(asked)
         if must_sync:
             try:
                 self.sync()
@@ -174,9 +179,11 @@ class Store:
             return fault
         self.view = carry_out(effect, self.view, sequence)
         self._has_written = True
-        if self._dirty_since is None:
-            self._dirty_since = monotonic()
         return sequence
+
+    def _sync_soon(self, asked: Durability) -> None:
+        if asked is Durability.Interval and self._promised_at is None:
+            self._promised_at = monotonic() + self.settings.sync_interval_ms / 1000
 
     def sync(self) -> None:
         """Make every acknowledged operation survive a power cut."""
@@ -186,14 +193,14 @@ class Store:
         except Fault as fault:
             self._stop_writing(fault)
             raise
-        self._dirty_since = None
+        self._promised_at = None
 
     def sync_due_in(self) -> float | None:
-        """Return the seconds until `interval` durability wants a sync; None if it wants none."""
-        interval = self.settings.durability is Durability.Interval
-        if self._dirty_since is None or not interval or self.read_only is not None:
+        """Return the seconds until a sync that was promised; None if none was. From any thread."""
+        promised_at = self._promised_at
+        if promised_at is None or self.read_only is not None:
             return None
-        return max(0.0, self._dirty_since + self.settings.sync_interval_ms / 1000 - monotonic())
+        return max(0.0, promised_at - monotonic())
 
     def sync_if_due(self) -> None:
         """Sync if the interval is over. A fault makes the shard read-only; it is not raised."""
@@ -396,6 +403,8 @@ class Store:
         for record in self._wal.replay():
             view = carry_out(self._logged(record, view), view, record.sequence)
         self.view = self.view.of(view.segments, view.sequence)
+        if self.sequence > self.synced:  # whoever wrote it was promised a sync, and crashed
+            self._sync_soon(self.settings.durability)
 
     def _logged(self, record: Record, view: ShardView) -> Effect:
         try:
