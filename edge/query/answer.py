@@ -167,7 +167,11 @@ def _batch(
     view: ShardView, request: QueryBatchRequest, deadline: Deadline
 ) -> list[list[ScoredPoint]]:
     deadlines = [deadline_of(query) for query in request.queries]  # all count from now
-    return [_query(view, *pair) for pair in zip(request.queries, deadlines, strict=True)]
+    answers = []
+    for query, own in zip(request.queries, deadlines, strict=True):
+        deadline.check()
+        answers.append(_query(view, query, deadline if own is NEVER else own))
+    return answers
 
 
 # -- other reads
