@@ -145,15 +145,15 @@ def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Lea
 def _above(
     hits: Hits, scores: NDArray[np.float32], request: QueryRequest | SearchRequest, view: ShardView
 ) -> tuple[Hits, NDArray[np.float32]]:
-    """Return what passes the score threshold, which is a lower bound for similarities only."""
+    """Return what passes the score threshold, which is a lower bound for similarities only.
+
+    As in Qdrant it has no meaning without a query: there all scores are 1.
+    """
     threshold = request.score_threshold
-    if threshold is None:
+    if threshold is None or request.query is None:
         return hits, scores
-    if request.query is None:
-        similar = True
-    else:
-        name = cast(NearestQuery, request.query).using or ""
-        similar = larger_is_better(view.segments[-1].column(name).metric)
+    name = cast(NearestQuery, request.query).using or ""
+    similar = larger_is_better(view.segments[-1].column(name).metric)
     passes = scores >= threshold if similar else scores <= threshold
     kept = hits._replace(owners=hits.owners[passes], offsets=hits.offsets[passes])
     return kept, scores[passes]
@@ -181,8 +181,6 @@ def _scroll(
     view: ShardView, request: ScrollRequest, deadline: Deadline
 ) -> tuple[list[Record], PointId | None]:
     limit = request.limit
-    if not limit:
-        return [], None
     start = None if request.offset is None else encode_ids([request.offset])[0]
     hits = scroll.page(view, start, limit + 1, request.filter, deadline)
     more = hits._replace(owners=hits.owners[limit:], offsets=hits.offsets[limit:])
@@ -233,7 +231,9 @@ ANSWERS: dict[type, Callable[[ShardView, Any, Deadline], Any]] = {
 
 
 def estimate(view: ShardView, request: Request) -> float:
-    """Return a rough figure, in microseconds, of what answering takes."""
+    """Return a rough figure, in microseconds, of what answering takes (a refusal: nothing)."""
+    if type(request) not in ANSWERS:
+        return 0.0
     if isinstance(request, QueryBatchRequest):
         return sum(estimate(view, query) for query in request.queries)
     if isinstance(request, Retrieve):
