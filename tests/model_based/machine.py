@@ -1,0 +1,486 @@
+"""The rules that both state machines share: every update operation, every read, held views.
+
+A machine has a PlainModel and a way to the newest view; after every step the whole shard is read
+and compared. What a view showed when it was held, it must show for ever.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edge.errors import NotFound
+from edge.model.config import (
+    Durability,
+    EdgeConfig,
+    EdgeOptimizersConfig,
+    EdgeVectorParams,
+    HnswIndexConfig,
+)
+from edge.model.point import Point, PointVectors, Record, ScoredPoint
+from edge.model.point_id import PointId
+from edge.model.query import Query, SearchParams
+from edge.model.request import (
+    CountRequest,
+    PayloadSelector,
+    QueryBatchRequest,
+    QueryRequest,
+    ScrollRequest,
+    SearchRequest,
+)
+from edge.model.update import UpdateMode, UpdateOperation
+from edge.query.answer import Retrieve, answer
+from edge.segment.view import ShardView
+from tests.model_based import drawing
+from tests.model_based.drawing import (
+    BULK_IDS,
+    DIMENSIONS,
+    NAMES,
+    any_ids,
+    few_filters,
+    id_targets,
+    ids,
+    maybe_filters,
+    nested_keys,
+    patches,
+    removed_keys,
+    seeds,
+    targets,
+)
+from tests.model_based.plain_model import (
+    DISTANCES,
+    LARGER_IS_BETTER,
+    Asked,
+    NoSuchPoint,
+    PlainModel,
+    Target,
+    id_order,
+)
+
+EVERYTHING = ScrollRequest(limit=1000, with_payload=True, with_vector=True)
+TOLERANCE = 2e-6
+HELD_AT_MOST = 6
+
+
+def config(checkpoint_bytes: int, segments: int, threshold: int, share: float) -> EdgeConfig:
+    """Thresholds so low that a few steps cross them."""
+    return EdgeConfig(
+        vectors={
+            name: EdgeVectorParams(size=size, distance=DISTANCES[name])
+            for name, size in DIMENSIONS.items()
+        },
+        hnsw_config=HnswIndexConfig(m=8, ef_construct=64, full_scan_threshold=1),
+        optimizers=EdgeOptimizersConfig(
+            deleted_threshold=share,
+            vacuum_min_vector_number=8,
+            default_segment_number=segments,
+            indexing_threshold=threshold,
+        ),
+        durability=Durability.Os,
+        checkpoint_bytes=checkpoint_bytes,
+    )
+
+
+configs = st.builds(
+    config,
+    checkpoint_bytes=st.sampled_from([400, 2_000, 10_000]),
+    segments=st.integers(1, 3),
+    threshold=st.sampled_from([0, 1, 1, 4]),
+    share=st.sampled_from([0.1, 0.3]),
+)
+
+
+mostly = st.sampled_from([True, True, True, False])
+
+
+def operation_on(kind: str, target: Target, *arguments: Any) -> UpdateOperation:
+    """The operation called `kind`, by ids or by filter as the target is."""
+    if isinstance(target, Asked):
+        return getattr(UpdateOperation, f"{kind}_by_filter")(target.filter, *arguments)  # type: ignore[no-any-return]
+    return getattr(UpdateOperation, kind)(target, *arguments)  # type: ignore[no-any-return]
+
+
+class Held(NamedTuple):
+    """A view, and what it answered when it was held."""
+
+    view: ShardView
+    requests: tuple[Any, ...]
+    answers: tuple[Any, ...]
+
+
+class ShardMachine(RuleBasedStateMachine):
+    """A subclass gives `apply` (raises what the shard raises), `view` and `reopen`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        # What a power cut leaves is tested elsewhere; a sync costs more than all the rest here.
+        self.stack.enter_context(patch.object(os, "fsync", _no_sync))
+        self.stack.enter_context(patch.object(os, "fdatasync", _no_sync))
+        self.model = PlainModel()
+        self.held: list[Held] = []
+
+    def teardown(self) -> None:
+        self.held.clear()
+        self.stack.close()
+
+    @property
+    def view(self) -> ShardView:
+        raise NotImplementedError
+
+    def apply(self, operation: UpdateOperation) -> int:
+        raise NotImplementedError
+
+    def ask(self, request: Any) -> Any:
+        return answer(self.view, request)
+
+    def both(self, operation: UpdateOperation, change: Any, *arguments: Any) -> None:
+        """Do the same to the shard and the model: both carry it out, or both refuse it."""
+        before = self.view.sequence
+        try:
+            change(*arguments)
+        except NoSuchPoint:
+            try:
+                self.apply(operation)
+            except NotFound:
+                assert self.view.sequence == before
+                return
+            raise AssertionError("the shard changed a point that is not there") from None
+        sequence = self.apply(operation)
+        assert sequence == self.view.sequence
+        assert sequence - before in (0, 1)
+
+    # -- operations
+
+    def fill(self, count: int, seed: int) -> None:
+        """Begin with points: what happens to an empty shard is soon known."""
+        if count:
+            self._upsert_columns(BULK_IDS[0], count, seed, NAMES, with_payloads=True)
+
+    @rule(
+        points=st.lists(
+            st.tuples(ids, drawing.vectors(), st.none() | drawing.payloads()), max_size=6
+        ),
+        mode=st.sampled_from([UpdateMode.Upsert, UpdateMode.Upsert, *UpdateMode]),
+        condition=maybe_filters,
+    )
+    def upsert(
+        self, points: list[tuple[PointId, Any, Any]], mode: UpdateMode, condition: Asked | None
+    ) -> None:
+        operation = UpdateOperation.upsert_points(
+            [Point(*point) for point in points], condition and condition.filter, mode
+        )
+        self.both(operation, self.model.upsert, points, mode, condition)
+
+    @rule(
+        first=st.sampled_from(BULK_IDS[:-20]),
+        count=st.integers(1, 60),
+        seed=seeds,
+        names=st.sampled_from([NAMES, NAMES, [""], ["dot", "euclid"]]),
+        with_payloads=st.booleans(),
+    )
+    def upsert_arrays(
+        self, first: int, count: int, seed: int, names: list[str], with_payloads: bool
+    ) -> None:
+        self._upsert_columns(first, count, seed, names, with_payloads=with_payloads)
+
+    def _upsert_columns(
+        self, first: int, count: int, seed: int, names: list[str], *, with_payloads: bool
+    ) -> None:
+        numbers = np.arange(first, first + count) % len(BULK_IDS) + BULK_IDS[0]
+        blocks = {name: drawing.block(name, seed, count) for name in names}
+        payloads = [{"n": i % 6} if with_payloads and i % 7 else None for i in numbers.tolist()]
+        points = [
+            (point_id, {name: blocks[name][row].tolist() for name in names}, payloads[row])
+            for row, point_id in enumerate(numbers.tolist())
+        ]
+        operation = UpdateOperation.upsert_arrays(
+            numbers, blocks, payloads if with_payloads else None
+        )
+        self.both(operation, self.model.upsert, points)
+
+    @rule(
+        changes=st.lists(st.tuples(any_ids, drawing.vectors()), max_size=4),
+        condition=maybe_filters,
+        there=mostly,
+    )
+    def update_vectors(
+        self, changes: list[tuple[PointId, Any]], condition: Asked | None, there: bool
+    ) -> None:
+        if there:
+            changes = [change for change in changes if change[0] in self.model.points]
+        operation = UpdateOperation.update_vectors(
+            [PointVectors(*change) for change in changes], condition and condition.filter
+        )
+        self.both(operation, self.model.update_vectors, changes, condition)
+
+    @rule(whom=st.one_of(id_targets, id_targets, few_filters))
+    def delete_points(self, whom: Target) -> None:
+        self.both(operation_on("delete_points", whom), self.model.delete_points, whom)
+
+    @rule(third=st.integers(0, 2))
+    @precondition(lambda self: len(self.model.points) > 60)
+    def delete_many(self, third: int) -> None:
+        doomed = [i for i in self.model.points if i in BULK_IDS and int(i) % 3 == third]
+        self.both(UpdateOperation.delete_points(doomed), self.model.delete_points, doomed)
+
+    @rule(whom=targets, names=st.lists(st.sampled_from(NAMES), max_size=3), there=mostly)
+    def delete_vectors(self, whom: Target, names: list[str], there: bool) -> None:
+        whom = self._there(whom, there)
+        self.both(
+            operation_on("delete_vectors", whom, names), self.model.delete_vectors, whom, names
+        )
+
+    @rule(
+        kind=st.sampled_from(["set_payload", "set_payload", "overwrite_payload"]),
+        whom=targets,
+        patch=patches,
+        key=nested_keys,
+        there=mostly,
+    )
+    def write_payload(
+        self, kind: str, whom: Target, patch: Any, key: str | None, there: bool
+    ) -> None:
+        whom = self._there(whom, there)
+        operation = operation_on(kind, whom, patch, key)
+        self.both(operation, getattr(self.model, kind), whom, patch, key)
+
+    @rule(whom=targets, keys=removed_keys, whole=st.booleans(), there=mostly)
+    def remove_payload(self, whom: Target, keys: list[str], whole: bool, there: bool) -> None:
+        whom = self._there(whom, there)
+        if whole:
+            self.both(operation_on("clear_payload", whom), self.model.clear_payload, whom)
+        else:
+            operation = operation_on("delete_payload", whom, keys)
+            self.both(operation, self.model.delete_payload, whom, keys)
+
+    def _there(self, whom: Target, there: bool) -> Target:
+        """Mostly only ids that are there: one that is not refuses the whole operation."""
+        if isinstance(whom, Asked) or not there:
+            return whom
+        return [point_id for point_id in whom if point_id in self.model.points]
+
+    # -- views that are held
+
+    @rule(asked=maybe_filters, seed=seeds, name=st.sampled_from(NAMES))
+    def hold(self, asked: Asked | None, seed: int, name: str) -> None:
+        if len(self.held) == HELD_AT_MOST:
+            self.held.pop(seed % HELD_AT_MOST)
+        wanted = asked and asked.filter
+        query = Query.Nearest(drawing.vector(name, seed), name)
+        requests = (
+            EVERYTHING,
+            ScrollRequest(limit=7, filter=wanted),
+            CountRequest(filter=wanted),
+            QueryRequest(9, query=query, filter=wanted, with_payload=True, with_vector=True),
+            Retrieve.of(drawing.IDS, True, True),
+        )
+        view = self.view
+        self.held.append(Held(view, requests, tuple(answer(view, each) for each in requests)))
+
+    @rule()
+    @precondition(lambda self: self.held)
+    def look_again(self) -> None:
+        for held in self.held:
+            for request, before in zip(held.requests, held.answers, strict=True):
+                assert answer(held.view, request) == before
+
+    # -- what holds after every step
+
+    @invariant()
+    def shows_what_the_model_holds(self) -> None:
+        self.compare(self.view)
+
+    def compare(self, view: ShardView) -> None:
+        records, following = answer(view, EVERYTHING)
+        assert following is None
+        assert [record.id for record in records] == self.model.matching(None)
+        assert view.points == len(records)
+        numbers = Numbers()
+        for record in records:
+            vectors, payload = self.model.points[record.id]
+            assert record.payload == payload
+            numbers.add(record.vector, vectors)
+        numbers.check()
+        self._each_id_lives_once(view)
+
+    def _each_id_lives_once(self, view: ShardView) -> None:
+        live = [part.ids[part.live()] for part in view.segments if part.watermark]
+        rows = np.concatenate(live) if live else np.empty((0, 3))
+        assert len(np.unique(rows, axis=0)) == len(rows) == view.points
+
+    def copied(self, name: str) -> Path:
+        """The folder as a killed process would leave it now."""
+        copy = self.folder / name
+        shutil.rmtree(copy, ignore_errors=True)
+        return Path(shutil.copytree(self.folder / "shard", copy))
+
+
+class ReadMachine(ShardMachine):
+    """Reads of every kind, beside the scroll through everything after each step."""
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        seed=seeds,
+        asked=maybe_filters,
+        limit=st.integers(0, 40),
+        offset=st.sampled_from([0, 0, 1, 5, 200]),
+        threshold=st.none() | st.sampled_from([-3, 0, 2, 7]),
+        exact=st.booleans(),
+        as_search=st.booleans(),
+    )
+    def nearest(
+        self,
+        name: str,
+        seed: int,
+        asked: Asked | None,
+        limit: int,
+        offset: int,
+        threshold: float | None,
+        exact: bool,
+        as_search: bool,
+    ) -> None:
+        vector = drawing.vector(name, seed)
+        if threshold is not None and name == "":
+            threshold = threshold / 10 + 0.0123  # where no cosine of such small numbers lies
+        more: dict[str, Any] = {
+            "filter": asked and asked.filter,
+            "offset": offset,
+            "score_threshold": threshold,
+            "params": SearchParams(exact=exact),
+        }
+        query = Query.Nearest(vector, name)
+        if as_search:
+            hits = self.ask(SearchRequest(query, limit, **more))
+        else:
+            hits = self.ask(QueryRequest(limit, query=query, **more))
+        expected = self.model.nearest(name, vector, asked)
+        if threshold is not None:
+            larger = name in LARGER_IS_BETTER
+            expected = [
+                hit for hit in expected if (hit[1] >= threshold if larger else hit[1] <= threshold)
+            ]
+        if exact:
+            check_hits(name, hits, expected[offset : offset + limit] if limit else [])
+        else:
+            check_approximate(name, hits, expected, limit)
+
+    @rule(asked=maybe_filters, limit=st.integers(1, 12), offset=st.sampled_from([0, 3, 50]))
+    def query_without_vector(self, asked: Asked | None, limit: int, offset: int) -> None:
+        request = QueryRequest(limit, filter=asked and asked.filter, offset=offset)
+        [hits] = self.ask(QueryBatchRequest([request]))
+        found = self.model.matching(asked)[offset : offset + limit]
+        assert [(hit.id, hit.score) for hit in hits] == [(i, 1.0) for i in found]
+
+    @rule(asked=maybe_filters, limit=st.integers(1, 30), start=st.none() | any_ids)
+    def scroll(self, asked: Asked | None, limit: int, start: PointId | None) -> None:
+        expected = self.model.matching(asked)
+        if start is not None:
+            expected = [i for i in expected if id_order(i) >= id_order(start)]
+        seen: list[PointId] = []
+        following = start
+        for _ in range(len(expected) // limit + 1):
+            page, following = self.ask(
+                ScrollRequest(following, limit, asked and asked.filter, False, False)
+            )
+            seen += [record.id for record in page]
+            assert all(record.payload is None and record.vector is None for record in page)
+            if following is None:
+                break
+            assert len(page) == limit
+        assert following is None
+        assert seen == expected
+
+    @rule(asked=maybe_filters, exact=st.booleans())
+    def count(self, asked: Asked | None, exact: bool) -> None:
+        found = self.ask(CountRequest(exact, asked and asked.filter))
+        assert found == len(self.model.matching(asked))
+
+    @rule(
+        wanted=st.lists(any_ids, max_size=6),
+        names=st.lists(st.sampled_from(NAMES), max_size=3, unique=True),
+        exclude=st.booleans(),
+        keys=st.lists(st.sampled_from(["n", "room", "deep"]), max_size=2),
+    )
+    def retrieve(
+        self, wanted: list[PointId], names: list[str], exclude: bool, keys: list[str]
+    ) -> None:
+        selector = (PayloadSelector.Exclude if exclude else PayloadSelector.Include)(keys)
+        found: list[Record] = self.ask(Retrieve.of(wanted, selector, names))
+        expected = [i for i in dict.fromkeys(wanted) if i in self.model.points]
+        assert [record.id for record in found] == expected
+        numbers = Numbers()
+        for record in found:
+            vectors, payload = self.model.points[record.id]
+            shown = {k: v for k, v in payload.items() if (k in keys) is not exclude}
+            assert record.payload == shown
+            numbers.add(record.vector, {k: v for k, v in vectors.items() if k in names})
+        numbers.check()
+
+
+def _no_sync(descriptor: int) -> None:
+    """In the place of os.fsync."""
+
+
+class Numbers:
+    """Vectors that were shown beside those that should have been, compared all at once."""
+
+    def __init__(self) -> None:
+        self.shown: list[float] = []
+        self.expected: list[np.ndarray] = [np.empty(0)]
+
+    def add(self, shown: Any, expected: dict[str, np.ndarray]) -> None:
+        """As Qdrant shows them: the default vector alone is a list, anything else is by name."""
+        if expected.keys() == {""}:
+            shown = {"": shown}
+        assert shown.keys() == expected.keys()
+        for name, row in expected.items():
+            assert len(shown[name]) == len(row)
+            self.shown += shown[name]
+            self.expected.append(row)
+
+    def check(self) -> None:
+        difference = np.abs(np.array(self.shown) - np.concatenate(self.expected))
+        assert difference.max(initial=0.0) <= TOLERANCE
+
+
+def check_hits(name: str, hits: list[ScoredPoint], expected: list[tuple[PointId, float]]) -> None:
+    """The same points with the same scores, in the same order where scores are exact."""
+    assert len(hits) == len(expected)
+    for hit, (_, score) in zip(hits, expected, strict=True):
+        assert math.isclose(hit.score, score, rel_tol=1e-5, abs_tol=1e-5)
+    if name == "":
+        _check_order(name, hits)
+    else:
+        assert [hit.id for hit in hits] == [point_id for point_id, _ in expected]
+
+
+def check_approximate(
+    name: str, hits: list[ScoredPoint], eligible: list[tuple[PointId, float]], limit: int
+) -> None:
+    """Only points that are eligible, with their true scores, in order, none twice."""
+    scores = dict(eligible)
+    assert len({hit.id for hit in hits}) == len(hits) <= limit
+    for hit in hits:
+        assert math.isclose(hit.score, scores[hit.id], rel_tol=1e-5, abs_tol=1e-5)
+    _check_order(name, hits)
+
+
+def _check_order(name: str, hits: list[ScoredPoint]) -> None:
+    sign = -1 if name in LARGER_IS_BETTER else 1
+    keys = [(sign * hit.score, id_order(hit.id)) for hit in hits]
+    assert keys == sorted(keys)
+
+
+__all__ = ["ReadMachine", "ShardMachine", "configs"]

@@ -1,0 +1,221 @@
+"""The shard as a dict: what every operation does and every read answers, in plain Python and numpy.
+
+Invariants: an operation that is refused changes nothing here either; vectors are held in stored
+form (cosine normalised), so what is read back is what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+
+from edge.model.config import Distance
+from edge.model.filter import Filter
+from edge.model.point_id import PointId
+from edge.model.update import UpdateMode
+
+Payload = dict[str, Any]
+Vectors = dict[str, np.ndarray]
+
+DIMENSIONS = {"": 6, "dot": 24, "euclid": 33, "manhattan": 3}
+DISTANCES = {
+    "": Distance.Cosine,
+    "dot": Distance.Dot,
+    "euclid": Distance.Euclid,
+    "manhattan": Distance.Manhattan,
+}
+LARGER_IS_BETTER = {"", "dot"}
+
+
+class Stored(NamedTuple):
+    """One point: its vectors by name, its payload ({} where there is none)."""
+
+    vectors: Vectors
+    payload: Payload
+
+
+Test = Callable[[PointId, Stored], bool]
+
+
+class Asked(NamedTuple):
+    """A filter, and what it means."""
+
+    filter: Filter
+    test: Test
+
+
+Target = Sequence[PointId] | Asked
+
+
+class NoSuchPoint(Exception):
+    """The operation names a point that is not there."""
+
+
+def id_order(point_id: PointId) -> tuple[int, int]:
+    return (1, point_id.int) if isinstance(point_id, UUID) else (0, point_id)
+
+
+def stored_vectors(vectors: Mapping[str, Sequence[float]]) -> Vectors:
+    return {name: _stored(name, vector) for name, vector in vectors.items()}
+
+
+def _stored(name: str, vector: Sequence[float]) -> np.ndarray:
+    row = np.array(vector, np.float64)
+    length = np.sqrt((row * row).sum())
+    if DISTANCES[name] is Distance.Cosine and length > 0:
+        row /= length
+    return row
+
+
+def _cosine_or_dot(query: np.ndarray, row: np.ndarray) -> float:
+    return float((query * row).sum())
+
+
+def _euclid(query: np.ndarray, row: np.ndarray) -> float:
+    return float(np.sqrt(((query - row) ** 2).sum()))
+
+
+def _manhattan(query: np.ndarray, row: np.ndarray) -> float:
+    return float(np.abs(query - row).sum())
+
+
+SCORES = {
+    Distance.Cosine: _cosine_or_dot,
+    Distance.Dot: _cosine_or_dot,
+    Distance.Euclid: _euclid,
+    Distance.Manhattan: _manhattan,
+}
+
+
+class PlainModel:
+    """All points by id."""
+
+    def __init__(self) -> None:
+        self.points: dict[PointId, Stored] = {}
+
+    # -- operations
+
+    def upsert(
+        self,
+        points: Iterable[tuple[PointId, Mapping[str, Sequence[float]], Payload | None]],
+        mode: UpdateMode = UpdateMode.Upsert,
+        condition: Asked | None = None,
+    ) -> None:
+        """Which stored points are touched is decided once, by what was there before."""
+        before = dict(self.points)
+        for point_id, vectors, payload in points:
+            old = before.get(point_id)
+            if old is None:
+                wanted = mode is not UpdateMode.UpdateOnly
+            else:
+                fulfils = condition is None or condition.test(point_id, old)
+                wanted = mode is not UpdateMode.InsertOnly and fulfils
+            if wanted:
+                self.points[point_id] = Stored(stored_vectors(vectors), deepcopy(payload or {}))
+
+    def update_vectors(
+        self,
+        changes: Sequence[tuple[PointId, Mapping[str, Sequence[float]]]],
+        condition: Asked | None = None,
+    ) -> None:
+        self._all_there([point_id for point_id, _ in changes])
+        before = dict(self.points)
+        for point_id, vectors in changes:
+            if condition is None or condition.test(point_id, before[point_id]):
+                old = self.points[point_id]
+                merged = {**old.vectors, **stored_vectors(vectors)}
+                self.points[point_id] = Stored(merged, old.payload)
+
+    def delete_points(self, target: Target) -> None:
+        for point_id in self._found(target, required=False):
+            self.points.pop(point_id, None)
+
+    def delete_vectors(self, target: Target, names: Sequence[str]) -> None:
+        for point_id in self._found(target):
+            old = self.points[point_id]
+            kept = {name: row for name, row in old.vectors.items() if name not in names}
+            self.points[point_id] = Stored(kept, old.payload)
+
+    def set_payload(self, target: Target, patch: Payload, key: str | None) -> None:
+        self._edit(target, lambda old: _placed(old, key, lambda value: _merged(value, patch)))
+
+    def overwrite_payload(self, target: Target, patch: Payload, key: str | None) -> None:
+        self._edit(target, lambda old: _placed(old, key, lambda value: deepcopy(patch)))
+
+    def delete_payload(self, target: Target, keys: Sequence[str]) -> None:
+        self._edit(target, lambda old: _without(old, keys))
+
+    def clear_payload(self, target: Target) -> None:
+        self._edit(target, lambda old: {})
+
+    def _edit(self, target: Target, change: Callable[[Payload], Payload]) -> None:
+        for point_id in self._found(target):
+            old = self.points[point_id]
+            self.points[point_id] = Stored(old.vectors, change(deepcopy(old.payload)))
+
+    def _found(self, target: Target, *, required: bool = True) -> list[PointId]:
+        if isinstance(target, Asked):
+            return self.matching(target)
+        if required:
+            self._all_there(target)
+        return list(dict.fromkeys(target))
+
+    def _all_there(self, ids: Iterable[PointId]) -> None:
+        if any(point_id not in self.points for point_id in ids):
+            raise NoSuchPoint
+
+    # -- reads
+
+    def matching(self, asked: Asked | None) -> list[PointId]:
+        """The ids of what matches, in id order."""
+        found = [i for i, p in self.points.items() if asked is None or asked.test(i, p)]
+        return sorted(found, key=id_order)
+
+    def nearest(
+        self, name: str, query: Sequence[float], asked: Asked | None
+    ) -> list[tuple[PointId, float]]:
+        """Every point that has the vector and matches, with its score, best first."""
+        row = _stored(name, query)
+        score = SCORES[DISTANCES[name]]
+        sign = -1 if name in LARGER_IS_BETTER else 1
+        scored = [
+            (i, score(row, self.points[i].vectors[name]))
+            for i in self.matching(asked)
+            if name in self.points[i].vectors
+        ]
+        return sorted(scored, key=lambda hit: (sign * hit[1], id_order(hit[0])))
+
+
+def _merged(value: Any, patch: Payload) -> Payload:
+    kept = value if isinstance(value, dict) else {}
+    merged = {**kept, **deepcopy(patch)}
+    return {key: item for key, item in merged.items() if not (key in patch and item is None)}
+
+
+def _placed(payload: Payload, key: str | None, change: Callable[[Any], Any]) -> Payload:
+    """Change the payload itself, or what is at the dotted key; missing objects are made."""
+    if key is None:
+        return change(payload)  # type: ignore[no-any-return]
+    *outer, last = key.split(".")
+    place = payload
+    for step in outer:
+        if not isinstance(place.get(step), dict):
+            place[step] = {}
+        place = place[step]
+    place[last] = change(place.get(last))
+    return payload
+
+
+def _without(payload: Payload, keys: Sequence[str]) -> Payload:
+    for key in keys:
+        *outer, last = key.split(".")
+        place: Any = payload
+        for step in outer:
+            place = place.get(step) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(last, None)
+    return payload

@@ -1,0 +1,93 @@
+"""EdgeShard against a dict: any sequence of operations, reads, rebuilds and reopenings."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
+
+from edge.blocking import EdgeShard
+from edge.model.config import EdgeConfig
+from edge.model.request import ShardInfo
+from edge.model.update import UpdateOperation
+from edge.segment.view import ShardView
+from tests.model_based.drawing import NAMES, seeds
+from tests.model_based.machine import ReadMachine, configs
+
+STEPS = 60
+
+
+class BlockingShard(ReadMachine):
+    """The blocking facade: a seal runs in the update that wants it, a rebuild in `optimize`."""
+
+    @initialize(config=configs, count=st.integers(0, 80), seed=seeds)
+    def create(self, config: EdgeConfig, count: int, seed: int) -> None:
+        self.shard = EdgeShard.create(self.folder / "shard", config)
+        self.fill(count, seed)
+
+    def teardown(self) -> None:
+        if hasattr(self, "shard"):
+            self.shard.close()
+        super().teardown()
+
+    @property
+    def view(self) -> ShardView:
+        return self.shard._opened().view
+
+    def apply(self, operation: UpdateOperation) -> int:
+        return self.shard.update(operation)
+
+    @rule()
+    def flush(self) -> None:
+        self.shard.flush()
+        info = self.shard.info()
+        assert info.durable_sequence == info.sequence
+
+    @rule()
+    def optimize(self) -> None:
+        self._optimize()
+
+    @rule()
+    def optimize_again(self) -> None:
+        """Twice among the rules, because what it does is what this test is about."""
+        self._optimize()
+
+    def _optimize(self) -> None:
+        self.shard.optimize()
+        assert self.shard._opened().plan(durable=True) is None
+        assert self.shard.optimize() is False
+        for name in NAMES:  # now there may be graphs to walk
+            self.nearest(name, 1, None, 12, 0, None, exact=False, as_search=False)
+
+    @rule(config=configs)
+    def reopen(self, config: EdgeConfig) -> None:
+        """Thresholds may change from one opening to the next; the schema may not."""
+        before = self.shard.info().sequence
+        self.shard.close()
+        self.shard = EdgeShard.load(self.folder / "shard", config)
+        assert self.shard.info().sequence == before
+
+    @rule()
+    def load_what_a_kill_leaves(self) -> None:
+        with EdgeShard.load(self.copied("killed")) as other:
+            self.compare(other._opened().view)
+
+    @rule()
+    def info(self) -> None:
+        info: ShardInfo = self.shard.info()
+        view = self.view
+        assert info.points_count == len(self.model.points)
+        assert info.sequence == view.sequence >= info.durable_sequence
+        assert info.segments_count == max(1, sum(1 for s in view.segments if s.watermark))
+        assert info.deleted_count == sum(s.watermark for s in view.segments) - info.points_count
+        assert 0 <= info.indexed_vectors_count <= len(NAMES) * info.points_count
+        assert info.read_only is None
+
+
+def test_the_shard_does_what_the_model_does() -> None:
+    run_state_machine_as_test(
+        BlockingShard,
+        settings=settings(
+            stateful_step_count=STEPS, suppress_health_check=list(HealthCheck), print_blob=True
+        ),
+    )
