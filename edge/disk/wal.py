@@ -574,7 +574,6 @@ def _read(storage: Storage, log: _Log, place: _Place) -> Iterator[Record]:
                 magic == _RECORD_MAGIC
                 and number == sequence + 1
                 and previous == chain
-                and said <= sequence
                 and crc32(window[at + 8 : at + head], seed) == checksum
                 and offset + end <= size
             )

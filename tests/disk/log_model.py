@@ -78,6 +78,11 @@ class LogModel:
         records = [plain(record) for record in self.wal.replay()]
         assert records == self.records(self.first, len(self.written))
 
+    def keep(self, last: int) -> None:
+        """Go on from a recovery that found the records up to `last`."""
+        bodies = self.written if self.underway is None else [*self.written, self.underway]
+        self.written, self.underway = bodies[:last], None
+
     def records(self, first: int, last: int) -> list[tuple[int, int, bytes]]:
         bodies = self.written if self.underway is None else [*self.written, self.underway]
         return [(n, len(bodies[n - 1]) > 99, bodies[n - 1]) for n in range(first, last + 1)]

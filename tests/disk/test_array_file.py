@@ -147,6 +147,16 @@ def test_every_damage_is_found() -> None:
                 assert caught.value.path == f"/simulated/{name}", what
 
 
+def test_the_error_names_the_wrong_length() -> None:
+    storage = SimulatedStorage()
+    entry = write_array(storage, "a", numbers((5,)), "<f4", (5,))
+    storage.append("a").write(b"x")
+    message = f"has {entry.length + 1} bytes, not {entry.length}"
+    with pytest.raises(CorruptData, match=message) as caught:
+        read_array(storage, entry)
+    assert caught.value.offset == entry.length
+
+
 def test_the_error_names_the_block() -> None:
     storage = SimulatedStorage()
     array = numbers((3 * BLOCK // 4 + 5,))

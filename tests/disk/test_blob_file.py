@@ -122,6 +122,18 @@ def test_only_the_damaged_block_is_refused() -> None:
         BlobFile.open(storage, entry, resident=True)
 
 
+def test_damaged_offsets_are_found_at_open() -> None:
+    """They lie in the last block here, which nobody has touched yet."""
+    storage = SimulatedStorage()
+    entry = write_blobs(storage, "blobs", [bytes(BLOCK), b"one", b"two"])
+    for at in range(BLOCK + 8, BLOCK + 8 + 4 * 8):
+        broken = SimulatedStorage(storage.image())
+        broken.overwrite("blobs", at, bytes([broken.read("blobs")[at] ^ 4]))
+        with pytest.raises(CorruptData) as caught:
+            BlobFile.open(broken, entry)
+        assert caught.value.offset == BLOCK
+
+
 @pytest.mark.parametrize("forever", [False, True], ids=["once", "for ever"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_any_call_may_fail(fault: str, forever: bool) -> None:

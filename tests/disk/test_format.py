@@ -68,6 +68,18 @@ def test_log_files_and_the_note() -> None:
     }
 
 
+def test_a_record_with_the_wrong_number_is_not_the_next() -> None:
+    """Right in all else, its place in the chain included."""
+    first = log_header(1, 1, 0)
+    seed = checksum_at(first, 48)
+    one = record(seed, 1, 0, 5, b"one", seed)
+    wrong = record(seed, 3, 0, 5, b"three", checksum_at(one, 4))
+    storage = SimulatedStorage({"wal": None, "wal/00000001.log": first + one + wrong})
+    wal = Wal.open(storage, shard=SHARD, create=False)
+    assert [record.sequence for record in wal.replay()] == [1]
+    assert wal.torn_bytes == len(wrong)
+
+
 def sealed(data: bytes, kind: bytes, description: bytes) -> tuple[bytes, bytes]:
     """(the file, its foot)"""
     blocks = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]

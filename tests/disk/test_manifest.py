@@ -16,7 +16,7 @@ from edge.disk.array_file import read_array, write_array
 from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
 from edge.disk.storage import DiskStorage, Storage
 from edge.disk.wal import Wal
-from edge.errors import CorruptData, StorageFault
+from edge.errors import CorruptData, StorageFault, StorageFull
 from tests.disk.damage import cuts, flips, zeroed
 from tests.disk.simulated import FAULTS, FaultyStorage, SimulatedStorage
 
@@ -75,6 +75,28 @@ def test_stored_and_loaded(tmp_path) -> None:
         manifest.store(storage, state(generation))
         assert manifest.load(storage) == state(generation)
     assert storage.list("") == [files.MANIFEST]
+
+
+def test_a_leftover_of_a_crash_is_in_nobodys_way() -> None:
+    storage = SimulatedStorage({files.MANIFEST_NEW: b"half a manif"})
+    manifest.store(storage, state())
+    assert storage.list("") == [files.MANIFEST]
+
+
+def test_a_full_disk_leaves_the_old_manifest_alone() -> None:
+    inner = SimulatedStorage()
+    manifest.store(inner, state(1))
+    with pytest.raises(StorageFull):
+        manifest.store(FaultyStorage(inner, "short", 1, forever=True), state(2))
+    assert inner.list("") == [files.MANIFEST]
+    assert manifest.load(inner) == state(1)
+
+
+def test_the_wrong_length_is_told() -> None:
+    data = manifest.encode(state())
+    for wrong in (data[:-1], data + b"x"):
+        with pytest.raises(CorruptData, match=f"has {len(wrong)} bytes, not {len(data)}"):
+            manifest.decode(wrong)
 
 
 def test_every_damage_is_found() -> None:

@@ -274,6 +274,37 @@ def test_a_synced_record_that_is_damaged_is_corrupt(proof: str) -> None:
     assert (caught.value.path, caught.value.offset) == (f"/simulated/{name}", at)
 
 
+def test_a_note_of_another_shard_is_not_heeded() -> None:
+    other, its_wal = filled(9)
+    its_wal.sync()
+    storage = SimulatedStorage()
+    wal = Wal.open(storage, shard="ab" * 16)
+    wal.append(1, [b"one"])
+    storage.overwrite("wal/synced", 0, other.read("wal/synced"))
+    again = Wal.open(storage, shard="ab" * 16)
+    assert [record.sequence for record in again.replay()] == [1]
+    assert again.synced == 0
+
+
+def test_leftovers_go_with_the_first_write() -> None:
+    """A file that was never begun, and one that a lost unlink brought back."""
+    model = LogModel(SimulatedStorage())
+    model.run("aararasd")
+    returned = model.storage.create("wal/00000001.log")
+    returned.write(b"EDGEWAL")
+    model.storage.unlink("wal/00000001.log")
+    image = {**model.storage.image(), "wal/00000004.log": b"EDGE"}
+    old = LogModel(SimulatedStorage())
+    old.run("aa")
+    image["wal/00000001.log"] = old.storage.read("wal/00000001.log")
+    storage = SimulatedStorage(image)
+    wal = Wal.open(storage, first=4, durable=3, shard=SHARD, create=False)
+    assert [record.sequence for record in wal.replay()] == [4]
+    assert storage.list("wal") == ["00000001.log", "00000003.log", "00000004.log", "synced"]
+    wal.append(1, [b"five"])
+    assert storage.list("wal") == ["00000003.log", "synced"]
+
+
 def test_after_damage_was_found_nothing_is_written() -> None:
     storage, wal = filled(3)
     wal.sync()
@@ -319,6 +350,20 @@ def test_a_failed_append_leaves_nothing(fault: str) -> None:
     assert inner.image() == before
     assert wal.append(1, [b"three"]) == 2
     assert [body for _, _, body in drained(inner)] == [b"one", b"three"]
+
+
+def test_a_record_of_a_past_that_was_cut_off_is_not_taken_up_again() -> None:
+    """Whole, of this file, with the right number; but it follows another record 2."""
+    storage, _ = filled(3)
+    name = files.log_file(files.WAL, 1)
+    third = storage.read(name)[-RECORD_HEADER - len(body_of(3)) :]
+    storage.truncate(name, storage.size(name) - 2 * len(third))
+    wal = Wal.open(storage, shard=SHARD)
+    wal.append(1, [body_of(2).upper()])
+    storage.append(name).write(third)
+    again = Wal.open(storage, shard=SHARD)
+    assert [bytes(record.body) for record in again.replay()] == [body_of(1), body_of(2).upper()]
+    assert again.torn_bytes == len(third)
 
 
 def test_a_failed_append_that_cannot_be_taken_back_ends_the_log() -> None:
