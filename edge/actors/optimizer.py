@@ -2,8 +2,8 @@
 
 Invariants
 - It builds from views in a thread, in slices; the writer makes the swap.
-- One rebuild at a time and one seal at a time. A seal does not wait for a rebuild: the log stays
-  short while a large graph is being built.
+- One rebuild at a time and one seal at a time. A seal does not wait for a rebuild, and does not
+  end with one that fails: the log stays short in any case.
 - Stopped, or cancelled while it builds, it leaves the build at the next slice, and nothing that
   the manifest names; a swap that was begun is finished.
 """
@@ -50,11 +50,13 @@ class Optimizer:
         self.status = "idle"
 
     async def run(self) -> None:
-        """Look after the shard until stopped."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._repeat, self._seal_if_long)
-            if self._background:
-                tasks.start_soon(self._repeat, self._rebuild_all)
+        """Rebuild in the background until stopped."""
+        if self._background:
+            await self._repeat(self._rebuild_all)
+
+    async def keep_log_short(self) -> None:
+        """Seal whenever the log is long, until stopped."""
+        await self._repeat(self._seal_if_long)
 
     def stop(self) -> None:
         """Leave what is being built; `run` and `optimize` return soon."""

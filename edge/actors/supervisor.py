@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import anyio
 from anyio import CancelScope
@@ -36,22 +35,15 @@ PAUSES = (0.1, 1.0, 5.0)
 """Seconds before the first, second and third restart."""
 
 
-class Actor(Protocol):
-    """What the supervisor knows of an actor."""
-
-    name: str
-
-    async def run(self) -> None:
-        """Work until stopped."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    actor: Actor
+    """What is kept running under a name: how it runs, is asked to stop, and leaves for good."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
     stop: Callable[[], None]
-    leave: Callable[[], None]
-    ended: anyio.Event
+    leave: Callable[[], None] | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Supervisor:
@@ -69,10 +61,11 @@ class Supervisor:
         self.failures: dict[str, str] = {}
         optimizer, snapshot, query, writer = self.optimizer, self.snapshot, self.query, self.writer
         self._kept = [
-            _Kept(optimizer, optimizer.stop, optimizer.stop, anyio.Event()),
-            _Kept(snapshot, snapshot.stop, snapshot.stop, anyio.Event()),
-            _Kept(query, query.close, query.leave, anyio.Event()),
-            _Kept(writer, writer.close, writer.leave, anyio.Event()),
+            _Kept(optimizer.name, optimizer.run, optimizer.stop),
+            _Kept("sealer", optimizer.keep_log_short, optimizer.stop),
+            _Kept(snapshot.name, snapshot.run, snapshot.stop),
+            _Kept(query.name, query.run, query.close, query.leave),
+            _Kept(writer.name, writer.run, writer.close, writer.leave),
         ]
         self._stop = anyio.Event()
         self._ended = anyio.Event()
@@ -129,30 +122,32 @@ class Supervisor:
 
     async def _keep(self, kept: _Kept) -> None:
         try:
-            await self._run_again_and_again(kept.actor)
+            await self._run_again_and_again(kept)
         finally:
-            kept.leave()
+            if kept.leave is not None:
+                kept.leave()
             kept.ended.set()
 
-    async def _run_again_and_again(self, actor: Actor) -> None:
+    async def _run_again_and_again(self, kept: _Kept) -> None:
         falls = 0
+        never_off = kept.name == self.writer.name
         while True:
             try:
-                return await actor.run()
+                return await kept.run()
             except Exception as crash:
                 falls += 1
-                is_off = falls > len(PAUSES) and actor is not self.writer
-                self._note(actor, crash, is_off)
+                is_off = falls > len(PAUSES) and not never_off
+                self._note(kept.name, crash, is_off)
             if is_off:
                 return
-            if actor is not self.writer and not self._stop.is_set():
+            if not (never_off or self._stop.is_set()):
                 with anyio.move_on_after(PAUSES[falls - 1]):
                     await self._stop.wait()
 
-    def _note(self, actor: Actor, crash: Exception, is_off: bool) -> None:
+    def _note(self, name: str, crash: Exception, is_off: bool) -> None:
         first: BaseException = crash
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         state = "is off" if is_off else "failed"
-        self.failures[actor.name] = f"{state}: {first!r}"
-        log.error("the %s %s: %r", actor.name, state, first)
+        self.failures[name] = f"{state}: {first!r}"
+        log.error("the %s %s: %r", name, state, first)
