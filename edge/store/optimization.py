@@ -17,14 +17,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge.disk import files
 from edge.disk.storage import Storage
-from edge.errors import StorageFault
 from edge.model.config import EdgeVectorParams, Settings
 from edge.segment.builder import Built, GraphPlan, Pulse, add_graphs, build_segment
 from edge.segment.immutable import ImmutableSegment
@@ -55,18 +52,7 @@ class Job:
     settings: Settings
 
     def run(self, storage: Storage, pulse: Pulse) -> Built | None:
-        """Build the new segment; None when nothing of the sources lives. Shares no state.
-
-        What is broken off leaves no folder behind: the disk may be full, and it may be tried again.
-        """
-        try:
-            return self._build(storage, pulse)
-        except BaseException:
-            with suppress(StorageFault):
-                storage.remove_tree(files.segment_folder(self.number))
-            raise
-
-    def _build(self, storage: Storage, pulse: Pulse) -> Built | None:
+        """Build the new segment; None when nothing of the sources lives. Shares no state."""
         live = tuple(view for view in self.sources if view.live_count)
         if not live:
             return None
