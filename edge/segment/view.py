@@ -155,11 +155,14 @@ class SegmentView:
         column = self.column(name)
         return self.has_vector_at(offsets, name), column.gather(offsets)[:, : column.dim]
 
+    def count_of(self, name: str) -> int:
+        """Return how many live points have this vector."""
+        allowed = self.allowed(name)
+        return self.watermark if allowed is None else bits.count(allowed, self.watermark)
+
     def bytes_of(self, name: str) -> int:
         """Return the bytes that the live points' vectors of this name take, unpadded."""
-        allowed = self.allowed(name)
-        count = self.watermark if allowed is None else bits.count(allowed, self.watermark)
-        return count * self.column(name).dim * 4
+        return self.count_of(name) * self.column(name).dim * 4
 
     def without(self, deleted: Bits) -> SegmentView:
         """Return the same view with other tombstones."""

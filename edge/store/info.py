@@ -32,4 +32,4 @@ def info_of(
 
 
 def _indexed(view: ShardView) -> int:
-    return sum(segment.live_count * len(segment.segment.graphs) for segment in view.segments)
+    return sum(part.count_of(name) for part in view.segments for name in part.segment.graphs)

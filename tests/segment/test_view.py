@@ -73,6 +73,7 @@ def test_what_lives_and_what_may_be_returned(drawn: list[Row]) -> None:
         else:
             assert bits.to_offsets(allowed, view.watermark).tolist() == expected
             assert len(expected) < len(drawn)
+        assert view.count_of(name) == len(expected)
         assert view.bytes_of(name) == len(expected) * CONFIG.vectors[name].size * 4
 
 
