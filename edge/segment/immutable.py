@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.disk.array_file import read_array, write_array
+from edge.disk.array_file import aligned, read_array, write_array
 from edge.disk.blob_file import BlobFile
 from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
@@ -130,7 +130,11 @@ def _unpacked(packed: NDArray[np.uint8], layout: GraphLayout) -> dict[str, NDArr
     for key, dtype, shape in layout:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         part = packed[position : position + size]
-        # a copy: the parts lie back to back, and a kernel wants its arrays aligned
-        arrays[key] = np.frombuffer(part.tobytes(), np.dtype(dtype)).reshape(shape)
+        if len(part) != size:
+            raise ValueError(f"{key} is cut short")
+        # a copy: the parts lie back to back, and a list of links should begin with a cache line
+        own = aligned(size)
+        own[:] = part
+        arrays[key] = own.view(np.dtype(dtype)).reshape(shape)
         position += size
     return arrays

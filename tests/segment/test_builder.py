@@ -385,4 +385,6 @@ def test_a_graph_is_packed_and_unpacked(storage: DiskStorage) -> None:
     entry = entry_of(storage)
     graph = immutable.load_graph(storage, entry, 0)
     assert graph.n == entry.rows
-    assert all(not array.flags.writeable for array in (graph.levels, graph.links0, graph.upper))
+    arrays = (graph.levels, graph.links0, graph.upper)
+    assert all(not array.flags.writeable for array in arrays)
+    assert all(array.ctypes.data % 64 == 0 for array in arrays)
