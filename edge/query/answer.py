@@ -41,7 +41,7 @@ from edge.query.search import Hits, Leaf, search
 from edge.segment.view import ShardView
 from edge.vectors.dense import stored_query
 from edge.vectors.metric import larger_is_better
-from edge_kernels.distance import to_score
+from edge_kernels.distance import stride_of, to_score
 
 KILOBYTE = 1024
 
@@ -50,6 +50,7 @@ USUAL = SearchParams()
 NANOSECONDS_A_FLOAT = 0.25
 MICROSECONDS_A_STEP = 0.6
 MICROSECONDS_A_PAYLOAD = 5.0
+MICROSECONDS_A_SKIP = 0.5
 MICROSECONDS_ANYHOW = 20.0
 
 
@@ -244,6 +245,8 @@ def estimate(view: ShardView, request: Request) -> float:
     if isinstance(request, CountRequest):
         return cost
     cost += MICROSECONDS_A_PAYLOAD * request.limit
+    if not isinstance(request, ScrollRequest):
+        cost += MICROSECONDS_A_SKIP * request.offset
     if isinstance(request, ScrollRequest) or request.query is None:
         return cost + view.points * NANOSECONDS_A_FLOAT / 100
     return cost + _search_cost(view, request)
@@ -253,7 +256,7 @@ def _search_cost(view: ShardView, request: QueryRequest | SearchRequest) -> floa
     params = request.params or USUAL
     name = cast(NearestQuery, request.query).using or ""
     known = view.config.vectors.get(name)
-    size = known.size if known is not None else 0
+    size = stride_of(known.size) if known is not None else 0
     cost = 0.0
     for segment in view.segments:
         if name in segment.segment.graphs and not params.exact:
