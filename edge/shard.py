@@ -119,7 +119,7 @@ class EdgeShard:
     def _open_store(self) -> Store:
         if self._mode == "load":
             return Store.load(self.path, self._config)
-        if self._mode == "create" and self._config is not None:
+        if self._mode == "create":
             return Store.create(self.path, self._config)
         return Store.open_or_create(self.path, self._config)
 

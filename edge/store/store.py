@@ -39,6 +39,7 @@ from edge.errors import (
     ShardReadOnly,
     StorageFault,
     StorageFull,
+    ValidationError,
 )
 from edge.model import codec, fields
 from edge.model.check import check
@@ -99,7 +100,7 @@ class Store:
     # -- opening and closing
 
     @classmethod
-    def create(cls, path: str | Path, config: EdgeConfig) -> Store:
+    def create(cls, path: str | Path, config: EdgeConfig | None) -> Store:
         """Make a new shard; AlreadyExists where one is."""
         return cls.over(DiskStorage(path), config, existing=False)
 
@@ -116,7 +117,10 @@ class Store:
     @classmethod
     def over(cls, storage: Storage, config: EdgeConfig | None, *, existing: bool | None) -> Store:
         """Open the shard in any storage: one that exists, one that must not (False), or either."""
-        if existing and not storage.exists(files.MANIFEST):
+        fields.instance_or_none(config, "config", EdgeConfig)
+        if config is None and existing is False:
+            raise ValidationError("config: a new shard needs one")
+        if (existing or config is None) and not storage.exists(files.MANIFEST):
             _refuse_unless_there(storage, manifest.load(storage))
         storage.lock()
         try:
