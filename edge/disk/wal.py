@@ -496,13 +496,9 @@ class Wal:
     def _add_file(self, number: int, previous: int) -> Writer:
         name = files.log_file(self._folder, number)
         log = _Log(name, number, self._sequence + 1, previous, self._shard, FILE_HEADER)
-        writer = self._storage.create(name)
         try:
-            writer.write(log.header())
-            writer.sync()
-            self._storage.sync_folder(self._folder)
+            writer = self._begun(log)
         except BaseException:
-            writer.close()
             self._give_up_file(name)
             raise
         if self._writer is not None:
@@ -514,11 +510,22 @@ class Wal:
         self._write_mark()
         return writer
 
+    def _begun(self, log: _Log) -> Writer:
+        writer = self._storage.create(log.name)
+        try:
+            writer.write(log.header())
+            writer.sync()
+            self._storage.sync_folder(self._folder)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
     def _give_up_file(self, name: str) -> None:
         """Make sure that a file which failed to begin does not come back beside the one before
         it, which goes on; if that is not sure, the log must not go on."""
         try:
-            self._storage.unlink(name)
+            self._storage.remove_tree(name)
             self._storage.sync_folder(self._folder)
         except BaseException:
             self._break("a new log file failed and could not be removed")
