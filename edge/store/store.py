@@ -343,19 +343,25 @@ class Store:
         self._remove_unnamed(before.segments)
 
     def _persist(self, durable: ShardView, built: Built | None) -> None:
+        entries: list[SegmentEntry] = []
         try:
+            entries.extend(map(self._entry_of, durable.segments))  # keeps those before a fault
             self._publish(
                 msgspec.structs.replace(
                     self._manifest,
                     sequence=durable.sequence,
                     durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
-                    segments=tuple(self._entry_of(view) for view in durable.segments),
+                    segments=tuple(entries),
                 )
             )
         except StorageFull:
-            if built is not None:
-                self._remove_unnamed([built.segment.entry])
+            self._remove_unnamed([*entries, *([built.segment.entry] if built else ())])
             raise
+        self._tombstones = {
+            entry.id: (view.deleted, entry.files["deleted"])
+            for view, entry in zip(durable.segments, entries, strict=True)
+            if view.deleted is not None
+        }
 
     def _remove_unnamed(self, entries: Iterable[SegmentEntry]) -> None:
         """Remove what the manifest does not name of the files of these segments."""
@@ -374,10 +380,11 @@ class Store:
         if view.deleted is None:
             return entry
         known = self._tombstones.get(entry.id)
-        if known is None or known[0] is not view.deleted:
-            known = (view.deleted, self._write_tombstones(entry.id, view.deleted))
-            self._tombstones[entry.id] = known
-        return msgspec.structs.replace(entry, files={**entry.files, "deleted": known[1]})
+        if known is not None and known[0] is view.deleted:
+            file = known[1]
+        else:
+            file = self._write_tombstones(entry.id, view.deleted)
+        return msgspec.structs.replace(entry, files={**entry.files, "deleted": file})
 
     def _write_tombstones(self, number: int, deleted: Bits) -> FileEntry:
         name = files.segment_file(number, f"deleted.{self._number()}")
