@@ -56,8 +56,9 @@ class Driven:
 
     def seal(self) -> None:
         job = self.store.seal()
-        if job is not None:
-            self._all_durable()  # a new log file is begun only after the old one is synced
+        if job is not None and self.store.sealing is not None:
+            # a new log file was begun, now or by a seal that failed, after the old one was synced
+            self.durable = max(self.durable, self.store.sealing.sequence)
             self.carry_out(job)
 
     def optimize(self) -> None:
