@@ -434,6 +434,7 @@ def test_what_a_failed_sync_refused_can_be_disowned() -> None:
     with pytest.raises(StorageFault):
         wal.sync()
     wal.disown(end)
+    assert wal.bytes == end == inner.size(files.log_file(files.WAL, 1))
     assert [body for _, _, body in drained(inner)] == [b"kept", b"two"]
 
 
