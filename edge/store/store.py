@@ -340,7 +340,7 @@ class Store:
                 self._wal.drop_before(durable.sequence + 1)
         elif self.sealing is not None:
             self.sealing = optimization.swapped(self.sealing, job.sources, built)
-        self._remove_unnamed(before.segments)
+        self._remove_unnamed([*before.segments, *_entries(built)])
 
     def _persist(self, durable: ShardView, built: Built | None) -> None:
         entries: list[SegmentEntry] = []
@@ -355,7 +355,7 @@ class Store:
                 )
             )
         except StorageFull:
-            self._remove_unnamed([*entries, *([built.segment.entry] if built else ())])
+            self._remove_unnamed([*entries, *_entries(built)])
             raise
         self._tombstones = {
             entry.id: (view.deleted, entry.files["deleted"])
@@ -442,6 +442,10 @@ class Store:
         """Return log_bytes and disk_bytes, for `info()`."""
         named = sum(file.length for file in self._manifest.files())
         return {"log_bytes": self._wal.bytes, "disk_bytes": named + self._wal.bytes}
+
+
+def _entries(built: Built | None) -> list[SegmentEntry]:
+    return [] if built is None else [built.segment.entry]
 
 
 def _without_dead(view: ShardView) -> ShardView:
