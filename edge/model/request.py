@@ -86,8 +86,8 @@ class QueryRequest(BestEffort, frozen=True):
     """The `limit` best points after the first `offset`, by `query` (None: all, by id, score 1.0).
 
     `with_payload` and `with_vector` say what results carry (default: neither), `score_threshold`
-    the worst score that is given back. `prefetches` must be empty: not supported yet. Ours, by
-    keyword: `timeout` in seconds, and `best_effort`: at the timeout give the best so far.
+    the score that all given back are better than (without a query it has no meaning). `prefetches`
+    must be empty: not supported yet. Ours, by keyword: `timeout` in seconds, and `best_effort`: at the timeout give the best so far.
     """
 
     limit: int

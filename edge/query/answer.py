@@ -146,16 +146,16 @@ def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Lea
 def _above(
     hits: Hits, scores: NDArray[np.float32], request: QueryRequest | SearchRequest, view: ShardView
 ) -> tuple[Hits, NDArray[np.float32]]:
-    """Return what passes the score threshold, which is a lower bound for similarities only.
+    """Return what is better than the score threshold: above it for similarities, else below.
 
-    As in Qdrant it has no meaning without a query: there all scores are 1.
+    As in Qdrant a score equal to it is left out, and it has no meaning without a query.
     """
     threshold = request.score_threshold
     if threshold is None or request.query is None:
         return hits, scores
     name = cast(NearestQuery, request.query).using or ""
     similar = larger_is_better(view.segments[-1].column(name).metric)
-    passes = scores >= threshold if similar else scores <= threshold
+    passes = scores > threshold if similar else scores < threshold
     kept = hits._replace(owners=hits.owners[passes], offsets=hits.offsets[passes])
     return kept, scores[passes]
 

@@ -369,7 +369,7 @@ class ReadMachine(ShardMachine):
         if threshold is not None:
             larger = name in LARGER_IS_BETTER
             expected = [
-                hit for hit in expected if (hit[1] >= threshold if larger else hit[1] <= threshold)
+                hit for hit in expected if (hit[1] > threshold if larger else hit[1] < threshold)
             ]
         if exact:
             check_hits(name, hits, expected[offset : offset + limit] if limit else [])

@@ -142,10 +142,10 @@ def test_offset_and_threshold_cut_the_list_at_both_ends(plain: Shard, name: str)
     query = queries(name)[0]
     expected = nearest(plain.points, name, query)
     bound = expected[30][1]
-    last = max(place for place, hit in enumerate(expected) if hit[1] == bound)
+    stop = min(place for place, hit in enumerate(expected) if hit[1] == bound)
     for kind in (QueryRequest, SearchRequest):
         request = kind(limit=100, offset=3, query=Query.Nearest(query, name), score_threshold=bound)
-        assert pairs(answer(plain.view, request)) == expected[3 : last + 1]
+        assert pairs(answer(plain.view, request)) == expected[3:stop]
 
 
 # -- which way is taken
