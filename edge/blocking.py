@@ -11,8 +11,9 @@ Invariants
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -105,8 +106,9 @@ class EdgeShard:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_open", False):
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the interpreter's end the modules that closing needs are gone; the lock goes with it.
+        if getattr(self, "_open", False) and not ending():
             self.close()
 
     def _opened(self) -> Store:
