@@ -17,7 +17,7 @@ import msgspec
 
 from edge.disk import files, wal
 from edge.disk.storage import Storage
-from edge.errors import CorruptData, StorageFault
+from edge.errors import CorruptData, StorageFault, StorageFull
 
 VERSION: Final = 1
 _MAGIC: Final = b"EDGEMANI"
@@ -124,9 +124,10 @@ def store(storage: Storage, manifest: Manifest, *, previous: Manifest | None = N
     """Make `manifest` the shard's manifest, on the medium when this returns.
 
     First the folders of all files it names are synced (those that `previous`, the manifest now
-    on disk, does not name already), then the new file, then the rename. If this raises, the
-    manifest on disk is the old or the new one, nobody knows which: remove no file that either
-    names, and write nothing more.
+    on disk, does not name already), then the new file, then the rename. Raises StorageFull where
+    there is no space: the old manifest stands. After any other StorageFault the manifest on disk
+    is the old or the new one, nobody knows which: remove no file that either names, and write
+    nothing more.
     """
     for folder in _new_folders(manifest, previous):
         storage.sync_folder(folder)
@@ -139,7 +140,10 @@ def store(storage: Storage, manifest: Manifest, *, previous: Manifest | None = N
         with contextlib.suppress(StorageFault):
             storage.remove_tree(files.MANIFEST_NEW)
         raise
-    storage.sync_folder("")
+    try:
+        storage.sync_folder("")
+    except StorageFull as full:
+        raise StorageFault(full.message, full.path) from full
 
 
 def _write(storage: Storage, data: bytes) -> None:

@@ -439,11 +439,9 @@ class DiskStorage:
             return self._open(name, os.O_RDONLY)
 
     def unlock(self) -> None:
-        """See Storage. Said to the system, since a child made by fork may hold the file open."""
+        """See Storage."""
         descriptor, self._lock = self._lock, -1
         if descriptor >= 0:
-            with contextlib.suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 

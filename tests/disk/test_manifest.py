@@ -92,6 +92,19 @@ def test_a_full_disk_leaves_the_old_manifest_alone() -> None:
     assert manifest.load(inner) == state(1)
 
 
+def test_no_space_after_the_rename_is_not_called_full(monkeypatch) -> None:
+    """StorageFull says that the old manifest stands; here nobody knows."""
+    storage = SimulatedStorage()
+
+    def full(name: str) -> None:
+        raise StorageFull("no space", name)
+
+    monkeypatch.setattr(storage, "sync_folder", full)
+    with pytest.raises(StorageFault) as caught:
+        manifest.store(storage, state())
+    assert not isinstance(caught.value, StorageFull)
+
+
 def test_the_wrong_length_is_told() -> None:
     data = manifest.encode(state())
     for wrong in (data[:-1], data + b"x"):
