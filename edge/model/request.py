@@ -87,7 +87,8 @@ class QueryRequest(BestEffort, frozen=True):
 
     `with_payload` and `with_vector` say what results carry (default: neither), `score_threshold`
     the score that all given back are better than (without a query it has no meaning). `prefetches`
-    must be empty: not supported yet. Ours, by keyword: `timeout` in seconds, and `best_effort`: at the timeout give the best so far.
+    must be empty: not supported yet. Ours, by keyword: `timeout` in
+    seconds, and `best_effort`: at the timeout give the best so far.
     """
 
     limit: int
