@@ -200,9 +200,9 @@ class EdgeShard:
         with _defects_named("query"):
             return answer(view, request, deadline_of(request))
 
-    def query(self, request: QueryRequest) -> list[ScoredPoint]:
+    def query(self, query: QueryRequest) -> list[ScoredPoint]:
         """Answer one query, best first."""
-        return cast("list[ScoredPoint]", self._answer(request))
+        return cast("list[ScoredPoint]", self._answer(query))
 
     def query_batch(
         self, request: QueryBatchRequest | Iterable[QueryRequest]
@@ -212,17 +212,17 @@ class EdgeShard:
             request = QueryBatchRequest(list(request))
         return cast("list[list[ScoredPoint]]", self._answer(request))
 
-    def search(self, request: SearchRequest) -> list[ScoredPoint]:
+    def search(self, search: SearchRequest) -> list[ScoredPoint]:
         """Answer one vector search, best first."""
-        return cast("list[ScoredPoint]", self._answer(request))
+        return cast("list[ScoredPoint]", self._answer(search))
 
-    def scroll(self, request: ScrollRequest) -> tuple[list[Record], PointId | None]:
+    def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], PointId | None]:
         """Return a page of points in id order, and the id where the next page begins."""
-        return cast("tuple[list[Record], PointId | None]", self._answer(request))
+        return cast("tuple[list[Record], PointId | None]", self._answer(scroll))
 
-    def count(self, request: CountRequest | None = None) -> int:
+    def count(self, count: CountRequest | None = None) -> int:
         """Return how many points match."""
-        return cast(int, self._answer(request or CountRequest()))
+        return cast(int, self._answer(count or CountRequest()))
 
     def retrieve(
         self,

@@ -221,9 +221,9 @@ class EdgeShard:
 
     # -- reading
 
-    async def query(self, request: QueryRequest) -> list[ScoredPoint]:
+    async def query(self, query: QueryRequest) -> list[ScoredPoint]:
         """Answer one query, best first."""
-        found: list[ScoredPoint] = await self._actors.query.ask(request)
+        found: list[ScoredPoint] = await self._actors.query.ask(query)
         return found
 
     async def query_batch(
@@ -235,20 +235,20 @@ class EdgeShard:
         found: list[list[ScoredPoint]] = await self._actors.query.ask(request)
         return found
 
-    async def search(self, request: SearchRequest) -> list[ScoredPoint]:
+    async def search(self, search: SearchRequest) -> list[ScoredPoint]:
         """Answer one vector search, best first."""
-        found: list[ScoredPoint] = await self._actors.query.ask(request)
+        found: list[ScoredPoint] = await self._actors.query.ask(search)
         return found
 
-    async def scroll(self, request: ScrollRequest) -> tuple[list[Record], PointId | None]:
+    async def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], PointId | None]:
         """Return a page of points in id order, and the id where the next page begins."""
-        page: tuple[list[Record], PointId | None] = await self._actors.query.ask(request)
+        page: tuple[list[Record], PointId | None] = await self._actors.query.ask(scroll)
         return page
 
-    async def count(self, request: CountRequest | None = None) -> int:
+    async def count(self, count: CountRequest | None = None) -> int:
         """Return how many points match."""
-        count: int = await self._actors.query.ask(request or CountRequest())
-        return count
+        counted: int = await self._actors.query.ask(count or CountRequest())
+        return counted
 
     async def retrieve(
         self,
