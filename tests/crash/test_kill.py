@@ -1,0 +1,186 @@
+"""kill -9 at any moment of update, flush, optimize, seal, swap and open, in a real process.
+
+Every acknowledged operation is there afterwards; the state is that after operations 1..k, without
+a hole; and the next process goes on from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any, NamedTuple
+
+import pytest
+
+from edge.store.store import Store
+from tests.crash.history import History
+
+ROOT = Path(__file__).parents[2]
+CYCLES = 25
+MOST_CYCLES = 150
+STAGES = ("open", "update", "flush", "optimize", "rebuild", "seal", "swap")
+AT_LEAST = 2
+"""How many deaths each of STAGES must have seen before the test is content."""
+
+CHECKPOINT = 3_000
+DURABILITIES = ("Always", "Interval", "Os")
+LOAD_SECONDS = 2.0
+
+
+class Moment(NamedTuple):
+    """When to kill: the child has told `after` things, and then that it begins `stage` (if not
+    None; a stage that does not come is not waited for without end), and `delay` seconds passed."""
+
+    after: int
+    stage: str | None
+    delay: float
+
+    def has_come(self, told: list[str]) -> bool:
+        if len(told) < self.after:
+            return False
+        patience = len(told) - self.after > 400
+        return self.stage is None or patience or told[-1].startswith(f"begin {self.stage}")
+
+
+def moment(random: Random) -> Moment:
+    if random.random() < 0.1:
+        return Moment(1, "open", random.uniform(0, 0.006))
+    stage = random.choice([None, *STAGES[1:]])
+    return Moment(random.randint(2, 120), stage, random.choice((0.0, random.uniform(0, 0.002))))
+
+
+class Death(NamedTuple):
+    """What a killed child had told: which operations it began, which were acknowledged with what
+    sequence, and the stages that it was in."""
+
+    begun: list[int]
+    acknowledged: dict[int, int]
+    stages: set[str]
+
+
+class Robot:
+    """The process that makes the children; see robot.py."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.robot"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        while self._line() != "warm":
+            pass
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the robot ended"
+        return line.strip()
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        assert self._process.wait(30) == 0
+        self._process.stdout.close()
+
+    def run_and_kill(self, order: dict[str, Any], moment: Moment) -> Death:
+        """Let a child live until that moment."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        told: list[str] = []
+        pid = 0
+        while not (pid and moment.has_come(told)):
+            line = self._line()
+            assert not line.startswith("ended"), "the child ended by itself"
+            if line.startswith("pid"):
+                pid = int(line.split()[1])
+            else:
+                told.append(line)
+        until = monotonic() + moment.delay
+        while monotonic() < until:
+            pass
+        os.kill(pid, signal.SIGKILL)
+        while not (line := self._line()).startswith("ended"):
+            told.append(line)
+        assert line == "ended SIGKILL"
+        return _death(told)
+
+
+def _death(told: list[str]) -> Death:
+    begun: list[int] = []
+    acknowledged: dict[int, int] = {}
+    inside: Counter[str] = Counter()
+    for line in told:
+        what, stage, *numbers = line.split()
+        inside[stage] += 1 if what == "begin" else -1
+        if stage == "update" and what == "begin":
+            begun.append(int(numbers[0]))
+        elif stage == "update":
+            acknowledged[int(numbers[0])] = int(numbers[1])
+    return Death(begun, acknowledged, {stage for stage, count in inside.items() if count})
+
+
+@pytest.fixture(scope="module")
+def robot() -> Iterator[Robot]:
+    robot = Robot()
+    yield robot
+    robot.stop()
+
+
+def check(history: History, death: Death, path: Path) -> Store:
+    """Load what the death left, and hold it against the history, which then ends there."""
+    first = history.sequence
+    expected = {number: history.carry_out(number) for number in death.begun}
+    assert death.begun == sorted(death.begun)
+    assert death.acknowledged.items() <= expected.items(), "an acknowledgement names another state"
+    start = monotonic()
+    store = Store.load(path)
+    assert monotonic() - start < LOAD_SECONDS
+    found = history.check(store.view)
+    assert found >= max([first, *death.acknowledged.values()]), "an acknowledged update is lost"
+    history.forget_after(found)
+    return store
+
+
+@pytest.mark.parametrize("facade", ["blocking", "async"])
+def test_nothing_acknowledged_is_lost(facade: str, robot: Robot, tmp_path: Path) -> None:
+    random = Random(facade)
+    history = History()
+    deaths: Counter[str] = Counter()
+    number = 1
+    cycle = 0
+    while cycle < CYCLES or any(deaths[stage] < AT_LEAST for stage in STAGES):
+        assert cycle < MOST_CYCLES, f"not every stage was hit: {deaths}"
+        order = {
+            "path": str(tmp_path / "shard"),
+            "number": number,
+            "facade": facade,
+            "seed": random.randrange(2**32),
+            "durability": DURABILITIES[cycle % 3],
+            "checkpoint": CHECKPOINT,
+        }
+        # the first child must have made the shard, or there is nothing to be loaded
+        when = moment(random) if cycle else Moment(3, "update", 0.0)
+        death = robot.run_and_kill(order, when)
+        deaths.update(death.stages or {"between"})
+        number = max([number, *death.begun]) + 1
+        store = check(history, death, tmp_path / "shard")
+        if cycle % 2:
+            store.close()
+        else:
+            store.storage.unlock()  # read only: the next child finds what the dead one left
+        cycle += 1
+    assert history.sequence > 10 * CYCLES
