@@ -460,13 +460,11 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 def _make_folder(path: str) -> None:
     """Make the folder and its missing parents, 0700, each on the medium in its own parent."""
-    try:
-        os.mkdir(path, _FOLDER_MODE)
-    except FileExistsError:
+    if os.path.lexists(path):
         return
-    except FileNotFoundError:
-        _make_folder(os.path.dirname(path))
-        return _make_folder(path)
+    _make_folder(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, _FOLDER_MODE)
     os.chmod(path, _FOLDER_MODE)
     _sync_folder(os.path.dirname(path))
 
