@@ -8,11 +8,11 @@
 `edge.blocking.EdgeShard` is the same engine for programs without an event loop.
 """
 
-from importlib.metadata import version
+from importlib.metadata import version as _version
 
 from edge import names
 from edge.names import *  # noqa: F403
 from edge.shard import EdgeShard
 
-__version__ = version("edgeshard")
+__version__ = _version("edgeshard")
 __all__ = ["EdgeShard", "__version__", *names.__all__]
