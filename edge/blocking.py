@@ -4,8 +4,9 @@ It answers as the `qdrant_edge` package does, under the same names: a program ch
 
 Invariants
 - One lock around everything that changes the shard; reads take the newest view and no lock.
-- Rebuilding runs in the caller of `optimize`; a log that has outgrown its limit is sealed by the
-  update that finds it so. The one thread there is keeps the promise of Durability.Interval.
+- Rebuilding runs in the caller of `optimize`; a log that has outgrown its limit is sealed, and
+  segments that are mostly dead are tidied up, by the update that finds it so. The one thread
+  there is keeps the promise of Durability.Interval.
 """
 
 from __future__ import annotations
@@ -182,10 +183,11 @@ class EdgeShard:
             self._syncer.wake()
 
     def _seal(self, store: Store) -> None:
-        with _whole(store):
-            job = store.seal()
-        if job is not None:
-            self._carry_out(store, job)
+        for next_job in (store.seal, store.tidy):
+            with _whole(store):
+                job = next_job()
+            if job is not None:
+                self._carry_out(store, job)
 
     def _carry_out(self, store: Store, job: Job) -> None:
         with _defects_named("optimizer"):

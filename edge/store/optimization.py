@@ -56,7 +56,8 @@ class Job:
         live = tuple(view for view in self.sources if view.live_count)
         if not live:
             return None
-        graphs = {} if self.reason == "seal" else wanted_graphs(live, self.vectors, self.settings)
+        quick = self.reason in ("seal", "tidy")
+        graphs = {} if quick else wanted_graphs(live, self.vectors, self.settings)
         first = live[0].segment
         if (
             self.reason == "index"
@@ -99,6 +100,20 @@ def plan(view: ShardView) -> Plan | None:
         if found is not None:
             return found
     return None
+
+
+def tidy(view: ShardView) -> Plan | None:
+    """Return what is soon done for much space: segments without a graph, more dead than alive.
+
+    The next larger rebuild would do it too; this is for a shard that is never asked for one. Each
+    row that is written anew frees another, so that it costs no more than writing did.
+    """
+    worn = [
+        segment
+        for segment in view.segments
+        if segment.deleted_count > segment.live_count and not segment.segment.graphs
+    ]
+    return Plan("tidy", _fitting(worn, view.config.vectors, view.settings)) if worn else None
 
 
 def _vacuum(

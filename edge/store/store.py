@@ -194,6 +194,9 @@ class Store:
         self._refuse_if_read_only()
         try:
             self._wal.sync()
+        except StorageFull as full:  # of mending the log, before the first write: to be tried again
+            self._stop_writing_if_broken(full)
+            raise
         except Fault as fault:
             self._stop_writing(fault)
             raise
@@ -207,10 +210,14 @@ class Store:
         return max(0.0, promised_at - monotonic())
 
     def sync_if_due(self) -> None:
-        """Sync if the interval is over. A fault makes the shard read-only; it is not raised."""
+        """Sync if the interval is over. A fault is not raised: it makes the shard read-only, or
+        the sync is due again."""
         if self.sync_due_in() == 0.0:
-            with suppress(Fault):
+            try:
                 self.sync()
+            except Fault:
+                self._promised_at = None
+                self._sync_soon(Durability.Interval)
 
     def flush(self) -> None:
         """Sync, and note outside the log how far it must reach."""
@@ -301,6 +308,11 @@ class Store:
         """Return what is worth rebuilding in the durable view, or in the live one."""
         view = self.durable if durable else self.view
         return optimization.plan(view)
+
+    def tidy(self) -> Job | None:
+        """Return the job that gives back the space of small segments that are mostly dead."""
+        plan = optimization.tidy(self.durable)
+        return None if plan is None else self.start(plan)
 
     def start(self, plan: Plan) -> Job:
         """Return the job that carries out a plan made of the durable view."""

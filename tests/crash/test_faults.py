@@ -252,8 +252,12 @@ def test_a_full_disk_serves_reads_and_takes_writes_later(state: str, fault: str)
         with pytest.raises(StorageFull):
             driven.run(step)
         assert read(store.view) == expected
-    if state == "closed":
+    if state == "killed":
+        with pytest.raises(StorageFull):  # what the dead process left cannot be written again
+            store.flush()
+    else:
         store.flush()
+    assert store.read_only is None
     disk._forever, disk._left = False, 0
     driven.history.states = [{}] * store.sequence + [expected]
     driven.run("uasuoc")
