@@ -439,7 +439,14 @@ class DiskStorage:
             return self._open(name, os.O_RDONLY)
 
     def unlock(self) -> None:
-        """See Storage."""
+        """See Storage. At once, though a child made by fork may not have let go of it yet."""
+        if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self.forget_lock()
+
+    def forget_lock(self) -> None:
+        """Close the lock's file, and leave the lock to whoever else has it open."""
         descriptor, self._lock = self._lock, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -452,7 +459,7 @@ def _let_go_in_child() -> None:
     """A child made by fork shares the lock, and would hold it beyond its parent's death. Closing
     the child's descriptor leaves the parent's lock as it is."""
     for storage in list(_holders):
-        storage.unlock()
+        storage.forget_lock()
 
 
 os.register_at_fork(after_in_child=_let_go_in_child)
