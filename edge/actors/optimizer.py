@@ -4,6 +4,7 @@ Invariants
 - It builds from views in a thread, in slices; the writer makes the swap.
 - One rebuild at a time and one seal at a time. A seal does not wait for a rebuild, and does not
   end with one that fails: the log stays short in any case.
+- A full disk is no failure of the actor: what found no space is tried again when there may be some.
 - Stopped, or cancelled while it builds, it leaves the build at the next slice, and nothing that
   the manifest names; a swap that was begun is finished.
 """
@@ -18,13 +19,16 @@ import anyio
 from edge.actors.messages import AsksWriter
 from edge.actors.threads import Threads
 from edge.actors.watch import Watch
-from edge.errors import ActorCrashed, EdgeError, ShardClosed
+from edge.errors import ActorCrashed, EdgeError, ShardClosed, StorageFull
 from edge.segment.builder import Built
 from edge.store.optimization import Job, Plan
 from edge.store.store import Store
 
 PAUSE = 0.05
 """Seconds between two looks at a shard that changes all the time."""
+
+PAUSE_WHEN_FULL = 5.0
+"""Seconds between two attempts at what found no space on the disk."""
 
 
 class _Stopped(Exception):
@@ -93,12 +97,19 @@ class Optimizer:
     async def _repeat(self, act: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
             bell = self._watch.bell
-            await act()
+            pause = PAUSE
+            try:
+                await act()
+            except StorageFull as full:
+                pause = PAUSE_WHEN_FULL
+                self.status = f"waits for space: {full}"
             if self._stopping:
                 return
             await bell.wait()
-            with anyio.move_on_after(PAUSE):
+            with anyio.move_on_after(pause):
                 await self._stopped.wait()
+            if pause is PAUSE_WHEN_FULL:
+                self.status = "idle"
 
     async def _seal_if_long(self) -> None:
         while self._store.wants_seal and not self._stopping:
