@@ -467,13 +467,14 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 def _make_folder(path: str) -> None:
     """Make the folder and its missing parents, 0700, each on the medium in its own parent."""
-    if os.path.lexists(path):
+    parent = os.path.dirname(path)
+    if os.path.lexists(path) or path == parent:
         return
-    _make_folder(os.path.dirname(path))
+    _make_folder(parent)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, _FOLDER_MODE)
     os.chmod(path, _FOLDER_MODE)
-    _sync_folder(os.path.dirname(path))
+    _sync_folder(parent)
 
 
 def _sync_folder(path: str) -> None:
