@@ -211,7 +211,7 @@ class EdgeShard:
     ) -> list[list[ScoredPoint]]:
         """Answer several queries from one view; one list for each, in their order."""
         if not isinstance(request, QueryBatchRequest):
-            request = QueryBatchRequest(list(request))
+            request = QueryBatchRequest(request)
         return cast("list[list[ScoredPoint]]", self._answer(request))
 
     def search(self, search: SearchRequest) -> list[ScoredPoint]:

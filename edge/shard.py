@@ -231,7 +231,7 @@ class EdgeShard:
     ) -> list[list[ScoredPoint]]:
         """Answer several queries from one view; one list for each, in their order."""
         if not isinstance(request, QueryBatchRequest):
-            request = QueryBatchRequest(list(request))
+            request = QueryBatchRequest(request)
         found: list[list[ScoredPoint]] = await self._actors.query.ask(request)
         return found
 
