@@ -105,7 +105,7 @@ def test_the_wheel_holds_all_source_and_nothing_else(tmp_path: Path) -> None:
     wanted = {
         f"{package}/{path.relative_to(folder).as_posix()}"
         for package, folder in PACKAGES.items()
-        for pattern in ("*.py", "py.typed", "*.md")
+        for pattern in ("*.py", "py.typed", "*.md", "*.txt")
         for path in folder.rglob(pattern)
     }
     assert names == wanted
