@@ -22,6 +22,7 @@ from edge.errors import (
     ValidationError,
     WrongDimension,
 )
+from edge.model.bm25 import Bm25
 from edge.model.config import (
     Distance,
     Durability,
@@ -60,15 +61,28 @@ from edge.model.request import (
     SearchRequest,
     ShardInfo,
 )
+from edge.model.sparse import SparseVector
+from edge.model.text import (
+    Bm25Config,
+    DisabledStemmer,
+    Language,
+    SnowballLanguage,
+    SnowballParams,
+    StopwordsSet,
+    TokenizerType,
+)
 from edge.model.update import UpdateMode, UpdateOperation
 
 __all__ = [
     "ActorCrashed",
     "AlreadyExists",
+    "Bm25",
+    "Bm25Config",
     "CallerError",
     "CorruptData",
     "CountRequest",
     "DeadlineExceeded",
+    "DisabledStemmer",
     "Distance",
     "Durability",
     "EdgeConfig",
@@ -83,6 +97,7 @@ __all__ = [
     "HnswIndexConfig",
     "IsEmptyCondition",
     "IsNullCondition",
+    "Language",
     "LimitExceeded",
     "Limits",
     "MatchAny",
@@ -112,8 +127,13 @@ __all__ = [
     "ShardInfo",
     "ShardLocked",
     "ShardReadOnly",
+    "SnowballLanguage",
+    "SnowballParams",
+    "SparseVector",
+    "StopwordsSet",
     "StorageFault",
     "StorageFull",
+    "TokenizerType",
     "UnknownField",
     "UnknownVector",
     "UpdateMode",
