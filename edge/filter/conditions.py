@@ -3,7 +3,7 @@
 A *document* is a decoded payload, or an object inside one when a nested condition asks about it.
 
 Invariants: a test is pure, never raises on any decoded payload and returns a plain bool; values are
-compared by JSON type, so True is never 1 and 1.0 never matches the integer 1; nothing recurses by
+compared by JSON type (see edge.filter.values, where the tests of values are); nothing recurses by
 the depth of a payload, only by that of a filter, which is bounded from the day it is made.
 
 Deliberate differences from Qdrant Edge 0.9.0 (the rest is its semantics, quirks included):
@@ -12,18 +12,21 @@ Deliberate differences from Qdrant Edge 0.9.0 (the rest is its semantics, quirks
   matches no element);
 - a MinShould of no conditions and a count above 0 matches nothing (there it is forgotten where a
   HasIdCondition stands beside it);
-- HasVectorCondition on a name that no schema knows raises UnknownVector (there: no point matches).
+- HasVectorCondition on a name that no schema knows raises UnknownVector (there: no point matches);
+- payload numbers keep their last digit, so that a place a rounding away from a circle's edge is on
+  its true side (there the payload's JSON text is read back inexactly, one float in twelve).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.filter.slices import slices
+from edge.filter.values import ValueTest, value_cost, value_test, values_count_test
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -31,11 +34,8 @@ from edge.model.filter import (
     HasVectorCondition,
     IsEmptyCondition,
     IsNullCondition,
-    MatchAny,
-    MatchExcept,
-    MatchValue,
     NestedCondition,
-    RangeFloat,
+    SliceCondition,
 )
 from edge.model.json_path import parse, values
 from edge.model.point_id import encode_ids
@@ -47,7 +47,9 @@ Predicate: TypeAlias = Callable[[Document, int], bool]
 """predicate(document, row): whether the document matches; `row` is its place in the columns."""
 Columns: TypeAlias = Mapping[int, bytes]
 """By id() of a condition that has a column: one byte a row, 1 where the row matches it."""
-ValueTest: TypeAlias = Callable[[Any], bool]
+
+_BRANCHES: Final = 8
+"""The elements that an array is taken to have, where only a guess is needed."""
 
 
 class Rows(Protocol):
@@ -108,6 +110,9 @@ def column_of(condition: object) -> Column | None:
 
 
 def _field_test(condition: FieldCondition, columns: Columns) -> Predicate:
+    if condition.values_count is not None:
+        counted = values_count_test(condition.values_count)
+        return _at(condition.key, counted, absent=counted(None))
     if condition.is_empty is not None:
         wanted = bool(condition.is_empty)
         return _at(condition.key, lambda value: _is_empty(value) is wanted, absent=wanted)
@@ -132,14 +137,22 @@ def _at(key: str, check: ValueTest, *, absent: bool) -> Predicate:
 
 
 def _value_test(condition: FieldCondition) -> ValueTest:
-    tests = [
-        VALUE_TESTS[type(part)](part)
-        for part in (condition.match, condition.range)
-        if part is not None
-    ]
+    tests = [value_test(part) for part in _value_parts(condition)]
     if len(tests) == 1:
         return tests[0]
     return lambda value: any(test(value) for test in tests)
+
+
+def _value_parts(condition: FieldCondition) -> list[object]:
+    """What a condition asks of values; each is an alternative."""
+    parts = (
+        condition.match,
+        condition.range,
+        condition.geo_bounding_box,
+        condition.geo_radius,
+        condition.geo_polygon,
+    )
+    return [part for part in parts if part is not None]
 
 
 def _any_element(test: ValueTest) -> ValueTest:
@@ -168,62 +181,13 @@ def _is_null_test(condition: IsNullCondition, columns: Columns) -> Predicate:
     return _at(condition.key, _holds_null, absent=False)
 
 
-def _field_cost(condition: FieldCondition | IsEmptyCondition | IsNullCondition) -> int:
+def _path_cost(condition: FieldCondition | IsEmptyCondition | IsNullCondition) -> int:
     steps = parse(condition.key).steps
-    return len(steps) + 8 * steps.count(None)
+    return len(steps) + _BRANCHES * steps.count(None)
 
 
-# Values
-
-
-def _match_value(match: MatchValue) -> ValueTest:
-    wanted, kind = match.value, type(match.value)
-    # The type beside the value, because True == 1 == 1.0 in Python and not in a payload.
-    return lambda value: type(value) is kind and value == wanted
-
-
-def _match_any(match: MatchAny) -> ValueTest:
-    wanted, kind = _set_of(match.value)
-    return lambda value: type(value) is kind and value in wanted
-
-
-def _match_except(match: MatchExcept) -> ValueTest:
-    """Anything but null and the listed values: other types match, and so do inner arrays."""
-    listed, kind = _set_of(match.value)
-    return lambda value: value is not None and not (type(value) is kind and value in listed)
-
-
-def _set_of(values: Sequence[Any]) -> tuple[frozenset[Any], type | None]:
-    """The values, which are all of one type, and that type; None when there are none."""
-    return frozenset(values), type(values[0]) if values else None
-
-
-def _range_float(range: RangeFloat) -> ValueTest:
-    """Numbers, as 64-bit floats: integers beyond 2**53 are rounded, as an index would hold them."""
-    # Payload numbers are finite, so that an absent bound is the same as an infinite one.
-    low, above = _bound(range.gte, -math.inf), _bound(range.gt, -math.inf)
-    high, below = _bound(range.lte, math.inf), _bound(range.lt, math.inf)
-
-    def test(value: object) -> bool:
-        if type(value) is not float and type(value) is not int:
-            return False
-        number = float(value)
-        return low <= number <= high and above < number < below
-
-    return test
-
-
-def _bound(bound: float | None, absent: float) -> float:
-    return absent if bound is None else float(bound)
-
-
-VALUE_TESTS: Final[dict[type, Callable[[Any], ValueTest]]] = {
-    MatchValue: _match_value,
-    MatchAny: _match_any,
-    MatchExcept: _match_except,
-    RangeFloat: _range_float,
-}
-"""By match and range struct: the test on one value (never on an array as a whole)."""
+def _field_cost(condition: FieldCondition) -> int:
+    return _path_cost(condition) * max(1, sum(map(value_cost, _value_parts(condition))))
 
 
 # Columns
@@ -255,6 +219,11 @@ def _has_id(condition: HasIdCondition, rows: Rows, candidates: Offsets) -> Mask:
     return mask
 
 
+def _slice(condition: SliceCondition, rows: Rows, candidates: Offsets) -> Mask:
+    mask: Mask = slices(rows.ids[candidates], condition.total) == condition.index
+    return mask
+
+
 def _has_vector(condition: HasVectorCondition, rows: Rows, candidates: Offsets) -> Mask:
     return rows.has_vector(condition.vector)[candidates]
 
@@ -276,7 +245,7 @@ def _nested_test(condition: NestedCondition, columns: Columns) -> Predicate:
 
 
 def _nested_cost(condition: NestedCondition) -> int:
-    return 8 * cost_of(condition.filter)
+    return _BRANCHES * cost_of(condition.filter)
 
 
 def _filter_test(filter: Filter, columns: Columns) -> Predicate:
@@ -343,10 +312,11 @@ def _at_least(count: int, tests: list[Predicate]) -> Predicate:
 
 CONDITIONS: Final[dict[type, Meaning]] = {
     FieldCondition: Meaning(_field_test, _field_cost),
-    IsEmptyCondition: Meaning(_is_empty_test, _field_cost),
-    IsNullCondition: Meaning(_is_null_test, _field_cost),
+    IsEmptyCondition: Meaning(_is_empty_test, _path_cost),
+    IsNullCondition: Meaning(_is_null_test, _path_cost),
     HasIdCondition: Meaning(_column_test, _column_cost, _has_id),
     HasVectorCondition: Meaning(_column_test, _column_cost, _has_vector),
+    SliceCondition: Meaning(_column_test, _column_cost, _slice),
     NestedCondition: Meaning(_nested_test, _nested_cost),
     Filter: Meaning(_filter_test, _filter_cost),
 }

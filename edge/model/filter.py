@@ -8,6 +8,7 @@ than HARD_DEPTH or larger than HARD_NODES, and nothing that walks one can run ou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from edge.errors import LimitExceeded
-from edge.model import fields, json_path
+from edge.model import fields, instant, json_path
+from edge.model.geo import GeoBoundingBox, GeoPolygon, GeoRadius
 from edge.model.limits import HARD_DEPTH, HARD_NODES, HARD_VALUES
 from edge.model.point_id import PointId, PointIdLike, parse_ids
 
@@ -86,7 +88,64 @@ class MatchExcept(Struct, frozen=True, tag="except", eq=False):
         return hash(_exact(*self.except_))
 
 
-Match: TypeAlias = MatchValue | MatchAny | MatchExcept
+class MatchText(Struct, frozen=True, tag="text"):
+    """The field holds a text with all of these words, in any order; without words it matches none.
+
+    Where no text index says otherwise, a word is a run of letters and digits, in any case.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "text", fields.text(self.text, "text"))
+
+
+class MatchTextAny(Struct, frozen=True, tag="text_any"):
+    """The field holds a text with at least one of these words."""
+
+    text_any: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "text_any", fields.text(self.text_any, "text_any"))
+
+
+class MatchPhrase(Struct, frozen=True, tag="phrase"):
+    """The field holds a text with these words one after another, in this order."""
+
+    phrase: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "phrase", fields.text(self.phrase, "phrase"))
+
+
+class MatchPrefix(Struct, frozen=True, tag="prefix"):
+    """The field holds a string that begins with exactly this one; "" begins every string."""
+
+    prefix: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "prefix", fields.text(self.prefix, "prefix"))
+
+
+class MatchSubstring(Struct, frozen=True, tag="substring"):
+    """The field holds a string with exactly this one inside; "" is inside every string."""
+
+    substring: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "substring", fields.text(self.substring, "substring"))
+
+
+Match: TypeAlias = (
+    MatchValue
+    | MatchText
+    | MatchTextAny
+    | MatchPhrase
+    | MatchPrefix
+    | MatchSubstring
+    | MatchAny
+    | MatchExcept
+)
 
 
 def _exact(*values: Scalar) -> tuple[tuple[type, Scalar], ...]:
@@ -127,31 +186,81 @@ class RangeFloat(Struct, frozen=True, tag="range", omit_defaults=True):
             force_setattr(self, name, fields.number_or_none(getattr(self, name), name))
 
 
+class RangeDateTime(Struct, frozen=True, tag="datetime", omit_defaults=True):
+    """The field holds the text of a moment within the bounds that are given, to the microsecond.
+
+    Bounds are texts (RFC 3339, also without time or offset) or datetimes; without an offset they
+    are UTC, and so are payloads. Read back as Qdrant does: "2024-01-01 10:00:00 UTC".
+    """
+
+    gte: str | None = None
+    gt: str | None = None
+    lte: str | None = None
+    lt: str | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            gte: str | datetime | None = None,
+            gt: str | datetime | None = None,
+            lte: str | datetime | None = None,
+            lt: str | datetime | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            given = getattr(self, name)
+            if given is not None:
+                force_setattr(self, name, instant.canonical(given, name))
+
+
+class ValuesCount(Struct, frozen=True, omit_defaults=True):
+    """How many values there are: the length of an array, 0 for null or nothing, else 1."""
+
+    lt: int | None = None
+    gt: int | None = None
+    lte: int | None = None
+    gte: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            force_setattr(self, name, fields.integer_or_none(getattr(self, name), name))
+
+
+Range: TypeAlias = RangeFloat | RangeDateTime
+Region: TypeAlias = GeoBoundingBox | GeoRadius | GeoPolygon
+
+
 class FieldCondition(Struct, frozen=True, tag="field", omit_defaults=True):
     """A condition on the values that the payload path `key` reaches.
 
-    `match` and `range` test values; `is_empty` and `is_null` test what is there at all. As in
-    Qdrant a condition that asks for nothing is allowed and matches no point. The geo arguments
-    and `values_count` are not supported yet.
+    `match`, `range` and the three regions test values, and one that holds is enough.
+    `values_count`, `is_empty` and `is_null` test what is there at all, and the first of them that
+    is given decides alone. As in Qdrant a condition that asks for nothing is allowed and matches
+    no point.
     """
 
     key: str
     match: Match | None = None
-    range: RangeFloat | None = None
-    geo_bounding_box: None = None
-    geo_radius: None = None
-    geo_polygon: None = None
-    values_count: None = None
+    range: Range | None = None
+    geo_bounding_box: GeoBoundingBox | None = None
+    geo_radius: GeoRadius | None = None
+    geo_polygon: GeoPolygon | None = None
+    values_count: ValuesCount | None = None
     is_empty: bool | None = None
     is_null: bool | None = None
 
     def __post_init__(self) -> None:
         _check_path(self.key)
         if not isinstance(self.match, Match | None):
-            fields.refuse("match", "a MatchValue, MatchAny or MatchExcept", self.match)
-        fields.instance_or_none(self.range, "range", RangeFloat)
-        for name in ("geo_bounding_box", "geo_radius", "geo_polygon", "values_count"):
-            fields.unsupported(getattr(self, name), name)
+            fields.refuse("match", "a MatchValue or one of its kind", self.match)
+        if not isinstance(self.range, Range | None):
+            fields.refuse("range", "a RangeFloat or RangeDateTime", self.range)
+        fields.instance_or_none(self.geo_bounding_box, "geo_bounding_box", GeoBoundingBox)
+        fields.instance_or_none(self.geo_radius, "geo_radius", GeoRadius)
+        fields.instance_or_none(self.geo_polygon, "geo_polygon", GeoPolygon)
+        fields.instance_or_none(self.values_count, "values_count", ValuesCount)
         fields.flag_or_none(self.is_empty, "is_empty")
         fields.flag_or_none(self.is_null, "is_null")
 
@@ -195,6 +304,21 @@ class HasVectorCondition(Struct, frozen=True, tag="vector"):
 
     def __post_init__(self) -> None:
         fields.text(self.vector, "vector")
+
+
+class SliceCondition(Struct, frozen=True, tag="slice"):
+    """The point's id falls into part `index` of `total` parts, which are disjoint and cover all.
+
+    The parts are about equal in size and the same on every shard and in Qdrant: one is
+    SipHash-2-4 of the id (see edge.filter.slices) modulo `total`, which is 1 to 2**32 - 1.
+    """
+
+    total: int
+    index: int
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "total", fields.integer(self.total, "total", 1, 2**32 - 1))
+        force_setattr(self, "index", fields.integer(self.index, "index", 0, self.total - 1))
 
 
 class NestedCondition(Struct, frozen=True, tag="nested"):
@@ -278,6 +402,7 @@ Condition: TypeAlias = (
     | IsNullCondition
     | HasIdCondition
     | HasVectorCondition
+    | SliceCondition
     | NestedCondition
     | Filter
 )

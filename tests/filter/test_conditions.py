@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.filter.conditions import CONDITIONS, VALUE_TESTS, column_of, cost_of, predicate_of
+from edge.filter.conditions import CONDITIONS, column_of, cost_of, predicate_of
+from edge.filter.values import VALUE_TESTS
 from edge.model.filter import (
     Condition,
     FieldCondition,
@@ -23,7 +24,10 @@ from edge.model.filter import (
     MatchValue,
     MinShould,
     NestedCondition,
+    Range,
     RangeFloat,
+    Region,
+    SliceCondition,
 )
 
 KITCHEN = FieldCondition("room", match=MatchValue("kitchen"))
@@ -43,12 +47,12 @@ def field(value: Any, **kwargs: Any) -> bool:
 
 def test_every_condition_of_the_model_has_a_meaning() -> None:
     assert set(CONDITIONS) == set(get_args(Condition))
-    assert set(VALUE_TESTS) == {*get_args(Match), RangeFloat}
+    assert set(VALUE_TESTS) == {*get_args(Match), *get_args(Range), *get_args(Region)}
 
 
 def test_ids_and_vectors_have_columns_and_nothing_else_has() -> None:
     having = {kind for kind in CONDITIONS if CONDITIONS[kind].column is not None}
-    assert having == {HasIdCondition, HasVectorCondition}
+    assert having == {HasIdCondition, HasVectorCondition, SliceCondition}
     assert column_of(HasIdCondition({1})) is not None
     assert column_of(KITCHEN) is None
 

@@ -16,11 +16,20 @@ from edge.model.filter import (
     IsNullCondition,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
+    MatchPrefix,
+    MatchSubstring,
+    MatchText,
+    MatchTextAny,
     MatchValue,
     MinShould,
     NestedCondition,
+    RangeDateTime,
     RangeFloat,
+    SliceCondition,
+    ValuesCount,
 )
+from edge.model.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from edge.model.point import Point, PointVectors
 from edge.model.update import UpdateMode, UpdateOperation
 
@@ -37,15 +46,48 @@ lists = (
     | st.lists(ints, max_size=3)
 )
 bounds = st.none() | st.floats(allow_nan=False)
-ranges = st.builds(RangeFloat, bounds, bounds, bounds, bounds)
-matches = (
-    st.builds(MatchValue, scalars) | st.builds(MatchAny, lists) | st.builds(MatchExcept, lists)
+moments = st.none() | st.datetimes() | st.sampled_from(["2024-01-01", "2016-12-31T23:59:60Z"])
+ranges = st.builds(RangeFloat, bounds, bounds, bounds, bounds) | st.builds(
+    RangeDateTime, moments, moments, moments, moments
 )
+texts = st.text(max_size=5)
+matches = st.one_of(
+    st.builds(MatchValue, scalars),
+    st.builds(MatchAny, lists),
+    st.builds(MatchExcept, lists),
+    *(
+        st.builds(match, texts)
+        for match in (MatchText, MatchTextAny, MatchPhrase, MatchPrefix, MatchSubstring)
+    ),
+)
+places = st.builds(GeoPoint, st.floats(-180, 180), st.floats(-90, 90))
+rings = st.lists(places, min_size=3, max_size=5).map(lambda points: [*points, points[0]])
+regions = st.fixed_dictionaries(
+    {},
+    optional={
+        "geo_bounding_box": st.builds(GeoBoundingBox, places, places),
+        "geo_radius": st.builds(GeoRadius, places, st.floats(0)),
+        "geo_polygon": st.builds(GeoPolygon, rings, st.none() | st.lists(rings, max_size=2)),
+    },
+)
+sizes = st.none() | st.integers(0, 2**64 - 1)
+counts = st.builds(ValuesCount, sizes, sizes, sizes, sizes)
 flags = st.none() | st.booleans()
 
 leaves: st.SearchStrategy[Any] = st.one_of(
     st.builds(
         FieldCondition, keys, st.none() | matches, st.none() | ranges, is_empty=flags, is_null=flags
+    ),
+    st.builds(
+        lambda key, count, given: FieldCondition(key, values_count=count, **given),
+        keys,
+        st.none() | counts,
+        regions,
+    ),
+    st.builds(
+        lambda total, part: SliceCondition(total, part % total),
+        st.integers(1, 2**32 - 1),
+        st.integers(0, 2**32),
     ),
     st.builds(IsEmptyCondition, keys),
     st.builds(IsNullCondition, keys),

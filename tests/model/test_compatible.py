@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import qdrant_edge
 
-from edge.model import bm25, config, filter, point, query, request, sparse, text, update
+from edge.model import bm25, config, filter, geo, point, query, request, sparse, text, update
 
-ROOMS = (bm25, config, filter, point, query, request, sparse, text, update)
+ROOMS = (bm25, config, filter, geo, point, query, request, sparse, text, update)
 STUB = ast.parse(Path(qdrant_edge.__file__).with_name("__init__.pyi").read_text())
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,10 +25,18 @@ from edge.model.filter import (
     IsNullCondition,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
+    MatchPrefix,
+    MatchSubstring,
+    MatchText,
+    MatchTextAny,
     MatchValue,
     MinShould,
     NestedCondition,
+    RangeDateTime,
     RangeFloat,
+    SliceCondition,
+    ValuesCount,
 )
 from edge.model.limits import HARD_DEPTH, HARD_NODES
 from tests.model.strategies import filters
@@ -136,6 +145,12 @@ def test_a_range_is_of_floats() -> None:
     assert RangeFloat(gt=float("-inf")).gt == float("-inf")
 
 
+def test_bounds_in_time_are_read_back_as_qdrant_shows_them() -> None:
+    found = RangeDateTime("2024-01-01T10:00:00.5+01:00", lt=datetime(2024, 1, 2))
+    assert (found.gte, found.lt) == ("2024-01-01 09:00:00.500 UTC", "2024-01-02 00:00:00 UTC")
+    assert RangeDateTime(gte=found.gte, lt="2024-01-02") == found
+
+
 def test_a_condition_that_asks_for_nothing_is_allowed() -> None:
     assert FieldCondition("a").match is None
 
@@ -154,14 +169,33 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: RangeFloat(gte="a"), "gte: expected a number"),
     (lambda: RangeFloat(lt=float("nan")), "lt: expected a number"),
     (lambda: RangeFloat(gt=True), "gt: expected a number"),
+    (lambda: RangeDateTime(gte="yesterday"), "gte: expected a datetime or a text"),
+    (lambda: RangeDateTime(lt="2024-02-30"), "lt: expected a datetime"),
+    (lambda: RangeDateTime(gt=5), "gt: expected a datetime"),
+    (lambda: MatchText(None), "text: expected a str"),
+    (lambda: MatchTextAny(["a"]), "text_any: expected a str"),
+    (lambda: MatchPhrase(b"a"), "phrase: expected a str"),
+    (lambda: MatchPrefix(1), "prefix: expected a str"),
+    (lambda: MatchSubstring("\ud800"), "substring: holds a lone surrogate"),
+    (lambda: ValuesCount(lt=-1), "lt: expected 0 to"),
+    (lambda: ValuesCount(gte=1.5), "gte: expected an int"),
+    (lambda: ValuesCount(gt=2**64), "gt: expected 0 to"),
+    (lambda: SliceCondition(0, 0), "total: expected 1 to 4294967295"),
+    (lambda: SliceCondition(2**32, 0), "total: expected 1 to 4294967295"),
+    (lambda: SliceCondition(4, 4), "index: expected 0 to 3"),
+    (lambda: SliceCondition(4, -1), "index: expected 0 to 3"),
+    (lambda: SliceCondition(True, 0), "total: expected an int"),
+    (lambda: FieldCondition("a", range=MatchText("a")), "range: expected a RangeFloat"),
+    (lambda: FieldCondition("a", geo_bounding_box=(1, 2)), "geo_bounding_box: expected"),
+    (lambda: FieldCondition("a", geo_polygon=[]), "geo_polygon: expected a GeoPolygon"),
     (lambda: FieldCondition("a..b"), "payload path"),
     (lambda: FieldCondition(""), "payload path"),
     (lambda: FieldCondition(1), "key: expected a str"),
     (lambda: FieldCondition("a", 3), "match: expected"),
     (lambda: FieldCondition("a", range=(1, 2)), "range: expected"),
     (lambda: FieldCondition("a", is_empty=1), "is_empty: expected a bool"),
-    (lambda: FieldCondition("a", geo_radius=1), "geo_radius.*not supported yet"),
-    (lambda: FieldCondition("a", values_count=1), "values_count.*not supported yet"),
+    (lambda: FieldCondition("a", geo_radius=1), "geo_radius: expected a GeoRadius"),
+    (lambda: FieldCondition("a", values_count=1), "values_count: expected a ValuesCount"),
     (lambda: IsEmptyCondition("a[["), "payload path"),
     (lambda: IsNullCondition("a[["), "payload path"),
     (lambda: HasIdCondition([-1]), r"point_ids\[0\]"),
