@@ -5,100 +5,21 @@ The deliberate differences are tests of their own, at the end; each shows both a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 import pytest
 import qdrant_edge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import edge.model.filter as ours
 from edge.errors import UnknownVector, ValidationError
 from edge.model.json_path import parse
-from tests.filter.list_rows import ListRows
+from tests.congruence.both import IDS, POINTS, Both, Described, condition, field, match, only
 
-Build = Callable[[Any], Any]
-"""Makes a condition from a module that has its class: qdrant_edge, or edge.model.filter."""
-
-POINTS = 60
 FILTERS = 12
-IDS = [*range(50), *(UUID(int=2**127 + i) for i in range(POINTS - 50))]
-V = [i for i in range(POINTS) if i % 3]
-
-
-class Both:
-    """One qdrant_edge shard, filled anew for each example, and our rows over the same points."""
-
-    def __init__(self, folder: Path) -> None:
-        size = qdrant_edge.EdgeVectorParams(size=2, distance=qdrant_edge.Distance.Dot)
-        config = qdrant_edge.EdgeConfig(vectors={"v": size, "w": size})
-        self.shard = qdrant_edge.EdgeShard.create(str(folder), config)
-        self.rows = ListRows([])
-
-    def fill(self, payloads: Sequence[dict[str, Any]]) -> None:
-        ids = IDS[: len(payloads)]
-        self.shard.update(
-            qdrant_edge.UpdateOperation.upsert_points(
-                [
-                    qdrant_edge.Point(id, {"v": [1.0, 0.0]} if i in V else {}, payload)
-                    for i, (id, payload) in enumerate(zip(ids, payloads, strict=True))
-                ]
-            )
-        )
-        self.rows = ListRows(payloads, ids, {"v": V, "w": []})
-
-    def theirs(self, build: Build) -> list[int]:
-        request = qdrant_edge.ScrollRequest(limit=POINTS, filter=build(qdrant_edge))
-        records, _ = self.shard.scroll(request)
-        return sorted(IDS.index(record.id) for record in records)
-
-    def ours(self, build: Build) -> list[int]:
-        return self.rows.matching(build(ours))
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    pair = Both(tmp_path_factory.mktemp("filters") / "shard")
-    yield pair
-    pair.shard.close()
-
-
-class Described(NamedTuple):
-    """A builder that hypothesis can print."""
-
-    text: str
-    build: Build
-
-
-def condition(name: str, *args: Any, **kwargs: Any) -> Described:
-    """Arguments that are Described are built first, alone or in lists."""
-    parts = [*map(_text, args), *(f"{key}={_text(value)}" for key, value in kwargs.items())]
-
-    def build(module: Any) -> Any:
-        make = partial(_built, module)
-        return getattr(module, name)(
-            *map(make, args), **{key: make(value) for key, value in kwargs.items()}
-        )
-
-    return Described(f"{name}({', '.join(parts)})", build)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Described):
-        return value.text
-    return f"[{', '.join(map(_text, value))}]" if isinstance(value, list) else repr(value)
-
-
-def _built(module: Any, value: Any) -> Any:
-    if isinstance(value, Described):
-        return value.build(module)
-    return [_built(module, each) for each in value] if isinstance(value, list) else value
-
 
 # Payloads: few keys and few values, so that paths and matches meet.
 
@@ -108,6 +29,12 @@ PATHS = ["a", "b", '"c d"', "größe", "a.a", "a.b", "a[].a", "a[].b", "a[]", "a
 INTEGERS = [0, 1, -1, 2, 7, 2**53 + 1, 2**63 - 1, -(2**63)]
 WORDS = ["", "x", "y", "ü", "1"]
 NUMBERS = [*map(float, INTEGERS[:5]), 0.5, -2.5, 1e300]
+TEXTS = ["x y", "Y, x!", "x x y", "\u00dc-y X", "x_1 y2", "\u65e5\u672c x", "xy"]
+MOMENTS = [
+    "2024-01-01", "2024-01-01T00:00:00Z", "2024-01-01 01:00:00+01:00", "2024-01-01T01:00:00+01",
+    "2023-12-31T23:59:60.5Z", "2024-01-01T00:00:00.0000009", "1969-07-20T20:17", "+12024-01-01",
+]  # fmt: skip
+DEGREES = [0, 1, -1.5, 12.25, 89, 179.5, -179.5]
 
 scalars = st.one_of(
     st.none(),
@@ -115,9 +42,12 @@ scalars = st.one_of(
     st.sampled_from([*INTEGERS, 2**63, 2**64 - 1]),
     st.sampled_from(NUMBERS),
     st.sampled_from(WORDS),
+    st.sampled_from([*TEXTS, *MOMENTS, "2024-13-01"]),
 )
+degrees = st.sampled_from([*DEGREES, 200])
+places = st.fixed_dictionaries({"lon": degrees, "lat": degrees | st.none()})
 documents = st.recursive(
-    scalars,
+    scalars | places,
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(KEYS), inner, max_size=3)
     ),
@@ -136,8 +66,43 @@ matches = st.one_of(
     st.builds(partial(condition, "MatchValue"), integers | words),
     st.builds(partial(condition, "MatchAny"), several),
     st.builds(partial(condition, "MatchExcept"), several),
+    st.builds(
+        condition,
+        st.sampled_from(["MatchText", "MatchTextAny", "MatchPhrase"]),
+        st.sampled_from([*WORDS, *TEXTS, "y x", "zz X", "\u00fc"]),
+    ),
+    st.builds(
+        condition,
+        st.sampled_from(["MatchPrefix", "MatchSubstring"]),
+        st.sampled_from([*WORDS, *TEXTS, "x ", "2024-"]),
+    ),
 )
-ranges = st.builds(partial(condition, "RangeFloat"), gte=bounds, gt=bounds, lte=bounds, lt=bounds)
+numbers = st.builds(partial(condition, "RangeFloat"), gte=bounds, gt=bounds, lte=bounds, lt=bounds)
+moment = st.none() | st.sampled_from(MOMENTS)
+moments = st.builds(
+    partial(condition, "RangeDateTime"), gte=moment, gt=moment, lte=moment, lt=moment
+)
+ranges = numbers | moments
+corners = st.builds(
+    partial(condition, "GeoPoint"),
+    st.sampled_from(DEGREES),
+    st.sampled_from([degree for degree in DEGREES if abs(degree) < 90]),
+)
+rings = st.lists(corners, min_size=3, max_size=6).map(lambda points: [*points, points[0]])
+regions = st.fixed_dictionaries(
+    {},
+    optional={
+        "geo_bounding_box": st.builds(partial(condition, "GeoBoundingBox"), corners, corners),
+        "geo_radius": st.builds(
+            partial(condition, "GeoRadius"), corners, st.sampled_from([0.0, 1e5, 3e6, 1e9])
+        ),
+        "geo_polygon": st.builds(
+            partial(condition, "GeoPolygon"), rings, st.none() | st.lists(rings, max_size=2)
+        ),
+    },
+)
+sizes = st.none() | st.integers(0, 3)
+counts = st.builds(partial(condition, "ValuesCount"), lt=sizes, gt=sizes, lte=sizes, gte=sizes)
 flags = st.none() | st.booleans()
 fields = st.one_of(
     st.builds(partial(condition, "FieldCondition"), paths, match=matches),
@@ -149,6 +114,14 @@ fields = st.one_of(
         range=st.none() | ranges,
         is_empty=flags,
         is_null=flags,
+        values_count=st.none() | counts,
+    ),
+    st.builds(partial(condition, "FieldCondition"), paths, values_count=counts),
+    st.builds(
+        lambda key, given, match: field(key, match=match, **given),
+        paths,
+        regions,
+        st.none() | matches,
     ),
     st.builds(partial(condition, "IsEmptyCondition"), paths),
     st.builds(partial(condition, "IsNullCondition"), paths),
@@ -156,6 +129,11 @@ fields = st.one_of(
 columns = st.one_of(
     st.builds(partial(condition, "HasIdCondition"), st.sets(st.sampled_from([*IDS, 99]))),
     st.builds(partial(condition, "HasVectorCondition"), st.sampled_from("vw")),
+    st.integers(1, 5).flatmap(
+        lambda total: st.builds(
+            partial(condition, "SliceCondition"), st.just(total), st.integers(0, total - 1)
+        )
+    ),
 )
 
 
@@ -203,7 +181,7 @@ def combined(wanted: list[Described]) -> Iterator[Described]:
 @given(st.data())
 def test_any_filter_on_any_payload(both: Both, data: st.DataObject) -> None:
     both.fill(data.draw(st.lists(payloads, min_size=POINTS, max_size=POINTS)))
-    drawn = data.draw(st.lists(filters(4), min_size=FILTERS, max_size=FILTERS))
+    drawn = data.draw(st.lists(filters(5), min_size=FILTERS, max_size=FILTERS))
     for wanted in combined(drawn):
         assert both.ours(wanted.build) == both.theirs(wanted.build), wanted.text
 
@@ -221,18 +199,6 @@ def test_any_path(texts: list[str]) -> None:
                 parse(text)
         else:
             assert str(parse(text)) == theirs
-
-
-def field(key: str, **kwargs: Any) -> Described:
-    return condition("FieldCondition", key, **kwargs)
-
-
-def match(name: str, value: Any) -> Described:
-    return field("a", match=condition(name, value))
-
-
-def only(part: Described) -> Described:
-    return condition("Filter", must=[part])
 
 
 # One list of payloads that holds every kind of value, and every single condition on it.
