@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from edge.errors import EdgeError
 from edge.model.config import EdgeConfig
-from edge.model.update import UpdateOperation
+from edge.model.update import UpdateMode, UpdateOperation
 from edge.segment.builder import Built
 from edge.segment.view import ShardView
 from edge.store.optimization import Job, Plan
 from edge.store.store import Store, Submission
-from tests.model_based.drawing import seeds
-from tests.model_based.machine import ShardMachine, configs
+from tests.model_based import drawing
+from tests.model_based.drawing import IDS, NAMES, seeds
+from tests.model_based.machine import ShardMachine, config, configs
 
 STEPS = 65
 
@@ -138,3 +141,51 @@ def test_swaps_lose_nothing_in_any_order() -> None:
             stateful_step_count=STEPS, suppress_health_check=list(HealthCheck), print_blob=True
         ),
     )
+
+
+ORDERS = sorted({"".join(order) for order in permutations("sssrrr")})
+"""Every order of the three moments of a seal and the three of a rebuild."""
+
+
+@pytest.mark.parametrize(("chosen", "reason"), [(0b01, "index"), (0b11, "merge")])
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_of_a_seal_and_a_rebuild(order: str, chosen: int, reason: str) -> None:
+    """With changes to every segment, a held view and a kill between any two moments."""
+    machine = SwappingStore()
+    try:
+        machine.create(config(10_000, segments=3, threshold=1, share=0.3), count=30, seed=1)
+        seal_whole(machine)
+        machine.upsert_arrays(130, 30, 2, NAMES, with_payloads=True)
+        seal_whole(machine)
+        assert len(machine.store.durable.segments) == 2
+        for step, moment in enumerate(order):
+            change(machine, step)
+            machine.hold(None, step, "euclid")
+            if moment == "s":
+                machine.seal()
+            else:
+                machine.rebuild(chosen, reason)
+            change(machine, step + len(order))
+            machine.look_again()
+            machine.shows_what_the_model_holds()
+            machine.load_what_a_kill_leaves()
+        assert not machine.begun
+        machine.reopen(config(10_000, segments=3, threshold=1, share=0.3))
+        machine.shows_what_the_model_holds()
+    finally:
+        machine.teardown()
+
+
+def seal_whole(machine: SwappingStore) -> None:
+    for _ in range(3):
+        machine.seal()
+
+
+def change(machine: SwappingStore, step: int) -> None:
+    """Delete, replace and edit points of the first segment, of the second and of the tail."""
+    machine.delete_points([100 + step, 130 + step, *IDS[step : step + 1]])
+    machine.upsert_arrays(114 + step, 1, step, NAMES, with_payloads=False)
+    machine.upsert_arrays(144 + step, 1, step, ["dot"], with_payloads=True)
+    point = (IDS[step + 1], {"": drawing.vector("", step)}, {"n": step})
+    machine.upsert([point], UpdateMode.Upsert, None)
+    machine.write_payload("set_payload", [113, 143, IDS[step + 1]], {"n": step}, "deep", there=True)
