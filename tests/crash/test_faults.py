@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from edge import AlreadyExists, NotFound, ShardReadOnly, StorageFault, StorageFull
+from edge import AlreadyExists, EdgeConfig, NotFound, ShardReadOnly, StorageFault, StorageFull
 from edge.disk import manifest
 from edge.store.store import Store
 from tests.crash.driven import Driven, loaded
@@ -140,6 +140,50 @@ def test_writing(scene: str, fault: str, forever: bool) -> None:
     assert done
 
 
+class Failing(FaultyStorage):
+    """Fails one call of one name, after it did its work."""
+
+    def __init__(self, inner: SimulatedStorage, call: str, name: str) -> None:
+        super().__init__(inner, "eio-after", 1, forever=False)
+        self._aim = (call, name)
+
+    def __getattr__(self, call: str) -> Callable[..., object]:
+        through = super().__getattr__(call)
+
+        def aimed(*arguments: object) -> object:
+            hit = not self.struck and (call, *arguments[:1]) == self._aim
+            return (through if hit else getattr(self.inner, call))(*arguments)
+
+        return aimed
+
+
+@pytest.mark.parametrize("step", ["f", "s", "o"])
+@pytest.mark.parametrize("aim", [("rename", "manifest.tmp"), ("sync_folder", "")])
+def test_a_manifest_in_doubt_is_the_last(aim: tuple[str, str], step: str) -> None:
+    """Whether the old or the new one is on the disk nobody knows: nothing more is written."""
+    struck = Struck(base(), "eio", 10_000, forever=False)
+    struck.run("uuu")
+    struck.disk = Failing(struck.inner, *aim)
+    struck.strike()
+    struck.attempt(step)
+    assert struck.disk.struck == 1
+    assert "error" in str(struck.store.read_only)
+    struck.check_reload()
+    struck.check_goes_on_or_says_why()
+
+
+@pytest.mark.parametrize("script", ["a", "ua", "uau"])
+def test_what_could_not_be_synced_is_refused_and_gone(script: str) -> None:
+    """The process ends, or goes on reading: as far as the file can be cut, no trace is left."""
+    struck = Struck(base(), "sync", 1, forever=False)
+    struck.strike()
+    struck.attempt(script)
+    assert struck.doubtful
+    assert struck.store.read_only is not None
+    assert read(struck.store.view) == struck.history.states[-1]
+    assert read(loaded(struck.inner.image()).view) == struck.history.states[-1]
+
+
 def close_and_look(struck: Struck) -> None:
     struck.attempt("u")
     try:
@@ -222,11 +266,13 @@ def images() -> dict[str, Callable[[], Image]]:
     return {"closed": base().storage.image, "killed": left_by_a_kill}
 
 
+@pytest.mark.parametrize("options", [None, config(sync_interval_ms=7)], ids=["as is", "changed"])
 @pytest.mark.parametrize("state", ["closed", "killed"])
-def test_a_read_only_disk_serves_reads(state: str) -> None:
+def test_a_read_only_disk_serves_reads(state: str, options: EdgeConfig | None) -> None:
     disk = ReadOnlyDisk(SimulatedStorage(images()[state]()), "eio", 1, forever=True)
     expected = read(loaded(images()[state]()).view)
-    store = Store.over(disk, config(sync_interval_ms=7), existing=True)
+    Store.over(disk, options, existing=True).close()
+    store = Store.over(disk, options, existing=True)
     assert read(store.view) == expected
     driven = Driven.__new__(Driven)
     driven.__dict__ = {"store": store, "history": History(), "number": 900, "storage": disk}

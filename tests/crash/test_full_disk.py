@@ -20,21 +20,23 @@ MOST_UPDATES = 3_000
 
 
 class Disk(FaultyStorage):
-    """While `full`, no new file can be made."""
+    """While `full`, no new file, or no new folder, can be made."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: str) -> None:
+        self.call = call
         super().__init__(SimulatedStorage(), "enospc", 1, forever=True)
         self.full = False
 
     def strikes(self, call: str) -> bool:
-        struck = self.full and call == "create"
+        struck = self.full and call == self.call
         self.struck += struck
         return struck
 
 
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    disk = Disk()
+@pytest.fixture(params=["create", "mkdir"])
+def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Without room for files a seal fails at the log's next one, without folders at the build."""
+    disk = Disk(request.param)
     monkeypatch.setattr("edge.store.store.DiskStorage", lambda path: disk)
     monkeypatch.setattr(optimizer, "PAUSE_WHEN_FULL", 0.001)
     return disk
