@@ -302,10 +302,14 @@ for name, value, kind, message in (
     ("str", "abcd", ValidationError, "query: expected a list"),
 ):
     REFUSED[f"query {name}"] = (
-        ask(lambda v=value: QueryRequest(3, query=Query.Nearest(v))), kind, message
+        ask(lambda v=value: QueryRequest(3, query=Query.Nearest(v))),
+        kind,
+        message,
     )
     REFUSED[f"search {name}"] = (
-        ask(lambda v=value: SearchRequest(Query.Nearest(v), 3)), kind, message
+        ask(lambda v=value: SearchRequest(Query.Nearest(v), 3)),
+        kind,
+        message,
     )
 
 BLOCKS: dict[str, tuple[Any, type[EdgeError], str]] = {
@@ -381,7 +385,9 @@ for path, kind in (
         REFUSED[f"path {ascii(path)[:20]} in {place}"] = (update(make), kind, NOT_A_PATH)
     for place, selector in (("Include", PayloadSelector.Include), ("list", list)):
         REFUSED[f"path {ascii(path)[:20]} to show by {place}"] = (
-            ask(lambda p=path, s=selector: ScrollRequest(with_payload=s([p]))), kind, NOT_A_PATH
+            ask(lambda p=path, s=selector: ScrollRequest(with_payload=s([p]))),
+            kind,
+            NOT_A_PATH,
         )
 
 for name, make in FILTERED.items():
@@ -408,15 +414,21 @@ for name, make in FILTERED.items():
         ),
     ):  # fmt: skip
         REFUSED[f"filter of {what} in {name}"] = (
-            lambda shard, m=make, b=build: m(b())(shard), kind, message
+            lambda shard, m=make, b=build: m(b())(shard),
+            kind,
+            message,
         )
     REFUSED[f"no filter but a list in {name}"] = (
-        lambda shard, m=make: m([ONE])(shard), ValidationError, "expected a Filter"  # type: ignore[arg-type]
+        lambda shard, m=make: m([ONE])(shard),
+        ValidationError,
+        "expected a Filter",  # type: ignore[arg-type]
     )
 
 for at, wrap in WRAPS.items():
     REFUSED[f"filter of 100,000 levels of {at}"] = (
-        lambda shard, w=wrap: deep_filter(100_000, w), LimitExceeded, "levels"
+        lambda shard, w=wrap: deep_filter(100_000, w),
+        LimitExceeded,
+        "levels",
     )
 
 REFUSED |= {
