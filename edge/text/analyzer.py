@@ -86,14 +86,31 @@ class Analyzer:
         """The tokens of a word of a document: `document_tokens[word]` is a tuple."""
         self.query_tokens = Memo(lambda word: tuple(t for t in of_query(word) if t != _BOUNDARY))
         """The tokens of a word of a query: `query_tokens[word]` is a tuple."""
+        self._in_sequence = Memo(self._innermost) if tokenizer == "code" else self.document_tokens
+        self._sought = self._in_sequence if tokenizer == "code" else self.query_tokens
 
     def document(self, text: str) -> list[str]:
-        """The tokens of a text to be indexed, in order, with repetitions."""
+        """The tokens of a text to be indexed or embedded, in order, with repetitions."""
         return list(chain.from_iterable(map(self.document_tokens.__getitem__, self.words(text))))
 
     def query(self, text: str) -> list[str]:
-        """The tokens of a text to be searched for, in order, with repetitions."""
+        """The tokens of a query to be embedded, in order, with repetitions."""
         return list(chain.from_iterable(map(self.query_tokens.__getitem__, self.words(text))))
+
+    def sequence(self, text: str) -> list[str]:
+        """The tokens of a text to be indexed whose neighbours make phrases.
+
+        As `document`, but an identifier stands by its innermost parts only.
+        """
+        return list(chain.from_iterable(map(self._in_sequence.__getitem__, self.words(text))))
+
+    def sought(self, text: str) -> list[str]:
+        """The tokens that a condition's text asks for: all of them, any, or as a phrase.
+
+        As `query`, but an identifier asks for its innermost parts only.
+        """
+        tokens = chain.from_iterable(map(self._sought.__getitem__, self.words(text)))
+        return [token for token in tokens if token != _BOUNDARY]
 
     def _itself(self, word: str) -> tuple[str, ...]:
         token = self._token(word)
@@ -101,6 +118,10 @@ class Analyzer:
 
     def _parts(self, word: str) -> tuple[str, ...]:
         parts = identifier_parts(word, joined=self._lowercase)
+        return tuple(chain.from_iterable(map(self._itself, parts)))
+
+    def _innermost(self, word: str) -> tuple[str, ...]:
+        parts = identifier_parts(word, joined=False)
         return tuple(chain.from_iterable(map(self._itself, parts)))
 
     def _prefixes(self, word: str) -> tuple[str, ...]:

@@ -115,6 +115,14 @@ def test_prefixes() -> None:
     assert Analyzer("prefix").document("abc") == ["a", "ab", "abc"]
 
 
+def test_an_identifier_stands_in_phrases_by_its_innermost_parts() -> None:
+    analyzer = Analyzer("code")
+    assert analyzer.document("fooBar x") == ["foobar", "foo", "bar", "x"]
+    assert analyzer.sequence("fooBar x") == analyzer.sought("fooBar x") == ["foo", "bar", "x"]
+    assert analyzer.sought("foobar") == ["foobar"]
+    assert Analyzer("prefix").sought("abc") == ["abc"]
+
+
 def test_stop_words_are_lowered_with_the_text() -> None:
     assert Analyzer(stop_words=["The"]).document("the THE fox") == ["fox"]
     assert Analyzer(stop_words=["The"], lowercase=False).document("the The") == ["the"]
