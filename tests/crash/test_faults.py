@@ -20,7 +20,7 @@ from tests.crash.driven import Driven, loaded
 from tests.crash.history import History, State, config, read
 from tests.disk.simulated import CHANGES, FAULTS, READS, FaultyStorage, Image, SimulatedStorage
 
-FULL_DISK = frozenset({"enospc", "short"})
+FULL_DISK = ("enospc", "short")
 
 
 class Struck(Driven):
