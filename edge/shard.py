@@ -9,10 +9,12 @@ Invariants
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from subprocess import DEVNULL
 from types import TracebackType
@@ -46,6 +48,9 @@ from edge.store.store import Store, Submission
 from edge_kernels import warm
 
 Mode = Literal["open", "create", "load"]
+
+SWITCH_SECONDS = 0.001
+"""The interpreter's switch interval while shards are served on a loop."""
 
 WAITING = 1024
 """How many updates, and how many queries, may wait before the next is held up or refused."""
@@ -282,3 +287,16 @@ async def _warm_kernels() -> None:
             command = [sys.executable, "-m", "edge_kernels.warm"]
             await anyio.run_process(command, stdout=DEVNULL, stderr=DEVNULL, check=False)
     await to_thread.run_sync(warm.warm)
+    _spare_the_loop()
+
+
+@cache
+def _spare_the_loop() -> None:
+    """Shorten, once in a process, what the interpreter itself makes a loop wait for.
+
+    numba leaves some hundred thousand objects behind, and a full garbage collection that walks
+    them holds the GIL for 30 ms and more: what is alive now lives on anyway, and is frozen. And a
+    loop that wakes up waits a switch interval (5 ms) for each thread that is computing in Python.
+    """
+    gc.freeze()
+    sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))

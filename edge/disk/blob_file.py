@@ -7,7 +7,7 @@ the first byte of them is given out; nothing is given out unchecked.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -109,6 +109,10 @@ class BlobFile:
         start, end = self._offsets[index : index + 2].tolist()
         self._check(start, end)
         return self._data[start:end]
+
+    def many(self, indices: Sequence[int]) -> list[memoryview]:
+        """The blobs with these numbers, in this order; see `get`."""
+        return [self.get(index) for index in indices]
 
     def check(self) -> None:
         """Check every block now. Raises CorruptData."""

@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 
@@ -16,6 +16,10 @@ class PayloadColumn(Protocol):
 
     def get(self, offset: int) -> bytes | memoryview:
         """Return the msgpack bytes of the payload at `offset`; empty where there is none."""
+        ...
+
+    def many(self, offsets: Sequence[int]) -> Sequence[bytes | memoryview]:
+        """Return what `get` returns for each of the offsets."""
         ...
 
 
@@ -32,3 +36,8 @@ class GrowingPayloads:
     def get(self, offset: int) -> bytes:
         """Return the msgpack bytes of the payload at `offset`; empty where there is none."""
         return self._blobs[offset]
+
+    def many(self, offsets: Sequence[int]) -> list[bytes]:
+        """Return what `get` returns for each of the offsets."""
+        blobs = self._blobs
+        return [blobs[offset] for offset in offsets]

@@ -182,10 +182,11 @@ class _SegmentWriter:
 
     def _each_payload(self, gathered: Sequence[tuple[SegmentView, Offsets]]) -> Iterator[Blob]:
         for view, offsets in gathered:
-            for position, offset in enumerate(offsets.tolist()):
-                if position % ROWS_A_SLICE == 0:
-                    self._pulse(0.0)
-                yield view.payload_bytes(offset)
+            for first in range(0, len(offsets), ROWS_A_SLICE):
+                self._pulse(0.0)
+                yield from view.segment.payloads.many(
+                    offsets[first : first + ROWS_A_SLICE].tolist()
+                )
 
     def column(
         self,

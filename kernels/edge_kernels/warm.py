@@ -7,7 +7,6 @@ kernel that is compiled by its first use holds the GIL for seconds.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import pkgutil
 import time
@@ -25,11 +24,7 @@ def is_cached() -> bool:
 def warm() -> int:
     """Compile all kernels, or load them from the cache; return how many there are."""
     _import_all()
-    count = compile_doors()
-    # numba leaves some hundred thousand objects behind; a full collection that walks them holds
-    # the GIL for 30 ms and more. What is alive here lives on anyway.
-    gc.freeze()
-    return count
+    return compile_doors()
 
 
 def _import_all() -> None:
