@@ -57,14 +57,17 @@ def _mixed(block: int) -> int:
 
 
 if sys.version_info >= (3, 13):
-    from math import fma as fused
+    from math import fma as _rounded_once
 else:
 
-    def fused(a: float, b: float, c: float) -> float:
-        """a * b + c of finite numbers, rounded once."""
-        if not math.isfinite(a * b + c):
-            return a * b + c
+    def _rounded_once(a: float, b: float, c: float) -> float:
         return float(Fraction(a) * Fraction(b) + Fraction(c))
+
+
+def fused(a: float, b: float, c: float) -> float:
+    """a * b + c of finite numbers, rounded once; infinite where it overflows."""
+    plain = a * b + c
+    return _rounded_once(a, b, c) if math.isfinite(plain) else plain
 
 
 def term_weight(count: int, length: int, k: float, b: float, avg_len: float) -> float:
