@@ -80,9 +80,9 @@ class HnswIndexConfig(Struct, frozen=True):
     """The HNSW graph of a segment.
 
     `m` edges a node (0: build no graph), `ef_construct` candidates while building,
-    `full_scan_threshold` in KB of vectors below which a search scans, `max_indexing_threads`
-    (0: automatic), `on_disk` and `memory` as in EdgeVectorParams. `payload_m` and
-    `inline_storage` are not supported yet.
+    `full_scan_threshold` in KB of matching vectors up to which a filtered search scans.
+    `max_indexing_threads`, `on_disk` and `memory` are kept and have no effect yet: one thread
+    builds, graphs are resident. `payload_m` and `inline_storage` are not supported yet.
     """
 
     m: int
