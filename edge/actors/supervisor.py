@@ -4,8 +4,8 @@ Invariants
 - The actors live in a task of their own, so a shard may be opened in one task and closed in
   another; whoever opens or closes it may be cancelled without harm to them. When that task itself
   is cancelled, as at the end of `asyncio.run`, it stops them in the same way.
-- An actor that fails is restarted after a pause; after the third time it stays off. The writer is
-  never off: a failure makes it refuse writes, and what was acknowledged still serves.
+- An actor that fails is restarted after a pause; after the third time in a row it stays off. The
+  writer is never off: a failure makes it refuse writes, and what was acknowledged still serves.
 - Stopped in the order optimizer, snapshot, query, writer; then, when nothing is being built, the
   store is closed. Whoever asks an actor that has ended is refused, and never waits for ever.
 """
@@ -33,6 +33,9 @@ log = logging.getLogger("edge")
 
 PAUSES = (0.1, 1.0, 5.0)
 """Seconds before the first, second and third restart."""
+
+FORGIVEN_AFTER = 600.0
+"""Seconds of good work after which a fall counts as the first again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +135,19 @@ class Supervisor:
         falls = 0
         never_off = kept.name == self.writer.name
         while True:
+            began = anyio.current_time()
             try:
                 return await kept.run()
             except Exception as crash:
-                falls += 1
+                falls = 1 if anyio.current_time() - began >= FORGIVEN_AFTER else falls + 1
                 is_off = falls > len(PAUSES) and not never_off
                 self._note(kept.name, crash, is_off)
-            if is_off:
+            if never_off:
+                continue
+            if is_off or self._stop.is_set():
                 return
-            if not (never_off or self._stop.is_set()):
-                with anyio.move_on_after(PAUSES[falls - 1]):
-                    await self._stop.wait()
+            with anyio.move_on_after(PAUSES[falls - 1]):
+                await self._stop.wait()
 
     def _note(self, name: str, crash: Exception, is_off: bool) -> None:
         first: BaseException = crash

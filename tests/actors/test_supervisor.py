@@ -73,6 +73,27 @@ async def test_actor_that_falls_is_started_again_and_then_stays_off(
         assert await shard.count() == 1
 
 
+async def test_falls_after_long_good_work_do_not_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+
+    async def fall(self: Snapshot) -> None:
+        starts.append(1)
+        raise RuntimeError("out of its mind")
+
+    monkeypatch.setattr(supervisor, "PAUSES", (0.0, 0.001, 0.002))
+    monkeypatch.setattr(supervisor, "FORGIVEN_AFTER", 0.0)
+    monkeypatch.setattr(Snapshot, "run", fall)
+    async with EdgeShard(tmp_path / "shard", config()) as shard:
+
+        async def fell_often() -> bool:
+            return len(starts) > 2 * len(supervisor.PAUSES)
+
+        await eventually(fell_often)
+        assert "is off" not in (await shard.info()).optimizer
+
+
 async def test_closing_does_not_wait_for_a_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
