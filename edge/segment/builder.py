@@ -184,9 +184,7 @@ class _SegmentWriter:
         for view, offsets in gathered:
             for first in range(0, len(offsets), ROWS_A_SLICE):
                 self._pulse(0.0)
-                yield from view.segment.payloads.many(
-                    offsets[first : first + ROWS_A_SLICE].tolist()
-                )
+                yield from view.payloads_at(offsets[first : first + ROWS_A_SLICE])
 
     def column(
         self,

@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -144,6 +144,10 @@ class SegmentView:
     def payload_bytes(self, offset: int) -> bytes | memoryview:
         """Return the msgpack bytes of a payload; empty where there is none."""
         return self.segment.payloads.get(offset)
+
+    def payloads_at(self, offsets: Offsets) -> Sequence[bytes | memoryview]:
+        """Return what `payload_bytes` returns for each of the offsets."""
+        return self.segment.payloads.many(offsets.tolist())
 
     def payload(self, offset: int) -> dict[str, Any]:
         """Return a decoded payload; {} where there is none."""
