@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from edge.errors import ValidationError
 from edge.text.characters import lowered
+from edge.text.dictionaries import check_installed
 from edge.text.folding import folded
 from edge.text.stemmer import Stem
 from edge.text.tokenizer import SPLITTERS, identifier_parts
@@ -54,7 +55,8 @@ class Analyzer:
         min_token_len, max_token_len: in characters, both included; None is no bound. The prefix
             tokenizer gives the prefixes of these lengths.
 
-    Raises ValidationError for an unknown tokenizer and for lengths below 0.
+    Raises ValidationError for an unknown tokenizer, for one whose library is not installed, and
+    for lengths below 0.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Analyzer:
     ) -> None:
         if tokenizer not in SPLITTERS:
             known = ", ".join(SPLITTERS)
-            raise ValidationError(f"tokenizer: {tokenizer!r} is not supported yet; {known} are")
+            raise ValidationError(f"tokenizer: {tokenizer!r} is none of {known}")
+        if tokenizer == "multilingual":
+            check_installed()
         if min(min_token_len or 0, max_token_len or 0) < 0:
             raise ValidationError("min_token_len, max_token_len: expected 0 or more")
         self.words = SPLITTERS[tokenizer]

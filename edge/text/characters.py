@@ -8,8 +8,9 @@ A table is a run of numbers in base 36: gap, length, gap, length, by code point.
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain, starmap
 
 WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """The body of a regular expression's class: what parts the words of a text."""
@@ -18,12 +19,46 @@ WHITE_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 @cache
 def run_of(table: str, more: str = "") -> str:
     """The regular expression of a longest run of a table's characters and of those in `more`."""
-    edges = list(accumulate(int(number, 36) for number in table.split()))
-    spans = list(zip(edges[::2], edges[1::2], strict=True))
+    spans = _spans(table)
     low = "".join(f"{chr(a)}-{chr(b - 1)}" for a, b in spans if b <= 0x10000)
     high = "".join(f"{chr(a)}-{chr(b - 1)}" for a, b in spans if b > 0x10000)
     # Beyond the BMP `re` walks a class span by span: only characters from there should pay that.
     return f"(?:[{low}{more}]+|(?=[\U00010000-\U0010ffff])[{high}]+)+"
+
+
+def codes_of(table: str) -> frozenset[int]:
+    """The code points of a table's characters."""
+    return frozenset(chain.from_iterable(starmap(range, _spans(table))))
+
+
+def _spans(table: str) -> list[tuple[int, int]]:
+    edges = list(accumulate(int(number, 36) for number in table.split()))
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def has_letter(text: str) -> bool:
+    """Whether a text has a letter, a number letter (ⅷ), or a vowel sign; digits are none."""
+    if text.isalpha():
+        return True
+    runs = _pattern(run_of(ALPHANUMERIC)).findall(text)
+    numeric = _pattern(run_of(NUMERIC)).fullmatch
+    return not all(map(numeric, runs)) or _pattern(_NUMBER_LETTER).search(text) is not None
+
+
+def is_numeric(text: str) -> bool:
+    """Whether a text is of numbers alone, number letters included."""
+    return _pattern(run_of(NUMERIC)).fullmatch(text) is not None
+
+
+@cache
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+_NUMBER_LETTER = (
+    "[\u16ee-\u16f0\u2160-\u2182\u2185-\u2188\u3007\u3021-\u3029\u3038-\u303a\ua6e6-\ua6ef"
+    "\U00010140-\U00010174\U00010341\U0001034a\U000103d1-\U000103d5\U00012400-\U0001246e\U00016ff4-\U00016ff6]"
+)
 
 
 def lowered(text: str) -> str:

@@ -1,7 +1,9 @@
 """The ways to cut a text into words, and a word of code into its parts.
 
 Invariants: the cuts are those of Qdrant Edge 0.9, on every Python (see `characters`); a splitter
-gives the words as they stand in the text, in order; nothing is folded, lowered or dropped here.
+gives the words in order and as they stand in the text: nothing is folded, lowered or dropped here.
+But `by_language` spells words as well as it cuts them, and has differences of its own to tell
+(see `multilingual`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from edge.text.characters import (
     is_upper,
     run_of,
 )
+from edge.text.multilingual import by_language
 
 Split: TypeAlias = Callable[[str], list[str]]
 
@@ -51,6 +54,7 @@ SPLITTERS: dict[str, Split] = {
     "whitespace": by_white_space,
     "word": by_word,
     "code": by_identifier,
+    "multilingual": by_language,
 }
 """The tokenizers by the name that Qdrant's JSON gives them."""
 

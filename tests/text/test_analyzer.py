@@ -78,9 +78,13 @@ def test_camel_parts_are_the_word(word: str) -> None:
     assert all(is_upper(part[0]) for part in parts[1:])
 
 
+PLAIN_SPLITTERS = {name: split for name, split in SPLITTERS.items() if name != "multilingual"}
+"""All but the one that spells words too."""
+
+
 @given(corpus.texts)
 def test_words_stand_in_the_text_in_order(text: str) -> None:
-    for split in SPLITTERS.values():
+    for split in PLAIN_SPLITTERS.values():
         place = 0
         for word in split(text):
             place = text.index(word, place) + len(word)
@@ -144,7 +148,7 @@ def test_no_query_asks_for_the_bound_between_elements() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"tokenizer": "multilingual"}, {"tokenizer": "ngram"}, {"min_token_len": -1}],
+    [{"tokenizer": "Multilingual"}, {"tokenizer": "ngram"}, {"min_token_len": -1}],
 )
 def test_refused_options(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -113,7 +113,6 @@ def test_the_config_names_what_it_refuses(options: dict[str, object], named: str
         lambda: edge.StopwordsSet(custom={1}),
         lambda: edge.SnowballParams("english"),
         lambda: Bm25("english"),
-        lambda: Bm25(Bm25Config(tokenizer=TokenizerType.Multilingual)),
         lambda: PLAIN.embed_query("lone \ud800"),
         lambda: PLAIN.embed_document(b"bytes"),
     ],
@@ -131,3 +130,6 @@ def test_without_the_extra_all_works_but_stemming(monkeypatch: pytest.MonkeyPatc
     assert model.embed_query("the foxes").indices == [token_id("foxes")]
     # A language without a stemmer needs none.
     Bm25(Bm25Config(language="hebrew"))
+    monkeypatch.setitem(sys.modules, "rjieba", None)
+    with pytest.raises(edge.ValidationError, match=r"rjieba.*edgeshard\[text\]"):
+        Bm25(Bm25Config(tokenizer=TokenizerType.Multilingual, language="hebrew"))
