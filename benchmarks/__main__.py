@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, fresh, tasks
+from benchmarks import data, fresh, payload, tasks
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
 
-GROUPS = ("ingest", "durability", "build", "latency", "memory", "loop")
+GROUPS = ("ingest", "durability", "build", "latency", "payload", "memory", "loop")
 
 
 def options() -> argparse.Namespace:
@@ -66,6 +66,7 @@ def groups(
         "durability": levels,
         "build": build,
         "latency": lambda: tasks.latency(engines, dataset, sizes, folder, results),
+        "payload": lambda: payload.payload(engines, dataset, sizes, folder, results),
         "memory": lambda: fresh.memory(engines, dim, sizes, folder, results),
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
     }

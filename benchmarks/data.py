@@ -6,10 +6,11 @@ Vectors are float32 of unit length; the exact answers are computed here, by matr
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ Floats = NDArray[np.float32]
 TOP = 10
 OBJECTS = Path(__file__).parent.parent / "examples" / "apartment" / "objects.npz"
 TEXT_FIELDS = ("name", "section", "priority", "size", "installed_kib", "arch", "text")
+"""The scalar fields, which all tasks store."""
+MORE_TEXT_FIELDS = (*TEXT_FIELDS, "tags", "depends")
+"""With an array of keywords and an integer, which many rows lack."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,19 @@ def stream(limit: int | None, size: int) -> Iterator[tuple[int, Floats, list[dic
             yield first, unit(block), [text_payload(row) for row in rows]
 
 
-def text_payload(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the scalar fields that the row has."""
-    return {key: row[key] for key in TEXT_FIELDS if row.get(key) is not None}
+def text_payload(row: dict[str, Any], fields: Sequence[str] = TEXT_FIELDS) -> dict[str, Any]:
+    """Return those of the fields that the row has."""
+    return {key: row[key] for key in fields if row.get(key) is not None}
+
+
+def detailed(dataset: Dataset) -> Dataset:
+    """Return the same rows with all their payload fields, which only the payload tasks store."""
+    folder = os.environ.get("EDGE_DATA")
+    if not folder:
+        return dataset
+    with gzip.open(Path(folder) / "texts_payload.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in itertools.islice(lines, len(dataset.payloads))]
+    return replace(dataset, payloads=[text_payload(row, MORE_TEXT_FIELDS) for row in rows])
 
 
 def unit(rows: Floats) -> Floats:

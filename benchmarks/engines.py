@@ -41,12 +41,19 @@ class Engine:
         """The installed version of the engine."""
         return importlib.metadata.version(self.distribution)
 
-    def config(self, dim: int, threads: int = 1, indexed: bool = True) -> Any:
-        """Cosine vectors of `dim`; `indexed`: one segment, HNSW from the first kilobytes on."""
+    def config(
+        self, dim: int, threads: int = 1, indexed: bool = True, full_scan_kb: int = 10
+    ) -> Any:
+        """Cosine vectors of `dim`; `indexed`: one segment, HNSW from the first kilobytes on.
+
+        A filter that leaves up to `full_scan_kb` of vectors is answered by scanning them.
+        """
         api = self.api
         return api.EdgeConfig(
             vectors=api.EdgeVectorParams(dim, api.Distance.Cosine),
-            hnsw_config=api.HnswIndexConfig(M, EF_CONSTRUCT, 10, max_indexing_threads=threads),
+            hnsw_config=api.HnswIndexConfig(
+                M, EF_CONSTRUCT, full_scan_kb, max_indexing_threads=threads
+            ),
             optimizers=api.EdgeOptimizersConfig(
                 default_segment_number=1,
                 max_segment_size=4_000_000,
@@ -82,11 +89,13 @@ class Engine:
         """Store float32[n, d] as one batch, in the engine's fastest way."""
         self.upsert_lists(shard, first, rows.tolist(), payloads)
 
-    def request(self, vector: list[float], ef: int | None = None, limit: int = 10) -> Any:
-        """Build a query for the ids of the nearest points."""
+    def request(
+        self, vector: list[float], ef: int | None = None, limit: int = 10, filter: Any = None
+    ) -> Any:
+        """Build a query for the ids of the nearest points, of those that the filter leaves."""
         params = None if ef is None else self.api.SearchParams(hnsw_ef=ef)
         return self.api.QueryRequest(
-            limit=limit, query=self.api.Query.Nearest(vector), params=params
+            limit=limit, query=self.api.Query.Nearest(vector), filter=filter, params=params
         )
 
 
