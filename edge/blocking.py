@@ -4,7 +4,8 @@ It answers as the `qdrant_edge` package does, under the same names: a program ch
 
 Invariants
 - One lock around everything that changes the shard; reads take the newest view and no lock.
-- Rebuilding runs in the caller of `optimize`; a log that has outgrown its limit is sealed, and
+- Rebuilding runs in the caller of `optimize`, and the indexing of a field in that of the update
+  which asks for it; a log that has outgrown its limit is sealed, and
   segments that are mostly dead are tidied up, by the update that finds it so. The one thread
   there is keeps the promise of Durability.Interval.
 """
@@ -26,9 +27,12 @@ from edge import names
 from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.point import Record, ScoredPoint
-from edge.model.point_id import PointId, PointIdLike
+from edge.model.point_id import PointIdLike
 from edge.model.request import (
     CountRequest,
+    FacetRequest,
+    FacetResponse,
+    Offset,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
@@ -38,9 +42,10 @@ from edge.model.request import (
     WithVectorLike,
 )
 from edge.model.split import in_batches
-from edge.model.update import UpdateOperation, UpsertArrays
+from edge.model.update import CreateFieldIndex, UpdateOperation, UpsertArrays
 from edge.names import *  # noqa: F403
 from edge.query.answer import Request, Retrieve, answer, deadline_of
+from edge.segment.view import ShardView
 from edge.store.info import info_of
 from edge.store.optimization import Job
 from edge.store.store import Store, Submission
@@ -48,7 +53,77 @@ from edge.store.store import Store, Submission
 __all__ = ["EdgeShard", *names.__all__]
 
 
-class EdgeShard:
+class Reads:
+    """What may be read, of a shard as it is or of a view of it."""
+
+    def _answer(self, request: Request) -> Any:
+        raise NotImplementedError
+
+    def query(self, query: QueryRequest) -> list[ScoredPoint]:
+        """Answer one query, best first."""
+        return cast("list[ScoredPoint]", self._answer(query))
+
+    def query_batch(
+        self, request: QueryBatchRequest | Iterable[QueryRequest]
+    ) -> list[list[ScoredPoint]]:
+        """Answer several queries from one view; one list for each, in their order."""
+        if not isinstance(request, QueryBatchRequest):
+            request = QueryBatchRequest(request)
+        return cast("list[list[ScoredPoint]]", self._answer(request))
+
+    def search(self, search: SearchRequest) -> list[ScoredPoint]:
+        """Answer one vector search, best first."""
+        return cast("list[ScoredPoint]", self._answer(search))
+
+    def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], Offset | None]:
+        """Return a page of points, and the offset where the next page begins: None at the end.
+
+        Pages are in the order of ids, or as `order_by` says; then the offset is an OrderCursor.
+        """
+        return cast("tuple[list[Record], Offset | None]", self._answer(scroll))
+
+    def count(self, count: CountRequest | None = None) -> int:
+        """Return how many points match."""
+        return cast(int, self._answer(count or CountRequest()))
+
+    def facet(self, facet: FacetRequest) -> FacetResponse:
+        """Return the values of a payload field that most points have, and how many have each."""
+        return cast(FacetResponse, self._answer(facet))
+
+    def retrieve(
+        self,
+        point_ids: Sequence[PointIdLike],
+        with_payload: WithPayloadLike = None,
+        with_vector: WithVectorLike = None,
+    ) -> list[Record]:
+        """Return the points with these ids, in this order, each once; missing ones are left out."""
+        return cast("list[Record]", self._answer(Retrieve.of(point_ids, with_payload, with_vector)))
+
+
+def _answered(view: ShardView, request: Request) -> Any:
+    with _defects_named("query"):
+        return answer(view, request, deadline_of(request))
+
+
+class ReadView(Reads):
+    """A shard as it was at one moment; see `EdgeShard.read_view`."""
+
+    def __init__(self, view: ShardView) -> None:
+        self._view: ShardView | None = view
+        self.sequence = view.sequence
+        """The last operation that the view shows."""
+
+    def _answer(self, request: Request) -> Any:
+        if self._view is None:
+            raise ShardClosed("the block of this view has ended")
+        return _answered(self._view, request)
+
+    def let_go(self) -> None:
+        """Hold the view no longer."""
+        self._view = None
+
+
+class EdgeShard(Reads):
     """An embedded vector search engine in one folder, opened when made.
 
     `EdgeShard(path, config)` opens what is there or creates it; `create` and `load` do only the
@@ -139,6 +214,8 @@ class EdgeShard:
             if isinstance(outcome, EdgeError):
                 raise outcome
             self._look_after(store)
+            if isinstance(operation, CreateFieldIndex):
+                self._index_fields(store)
         return outcome
 
     def upsert_arrays(
@@ -182,6 +259,15 @@ class EdgeShard:
         if store.sync_due_in() is not None:
             self._syncer.wake()
 
+    def _index_fields(self, store: Store) -> None:
+        """Build what field indexes lack. Its failure is not the update's: queries scan until then,
+        and `optimize` tries again."""
+        with suppress(Fault):
+            if store.plan_fields(durable=False) is not None:
+                self._seal(store)
+            while (plan := store.plan_fields(durable=True)) is not None:
+                self._carry_out(store, store.start(plan))
+
     def _seal(self, store: Store) -> None:
         for next_job in (store.seal, store.tidy):
             with _whole(store):
@@ -198,42 +284,17 @@ class EdgeShard:
     # -- reading
 
     def _answer(self, request: Request) -> Any:
-        view = self._opened().view
-        with _defects_named("query"):
-            return answer(view, request, deadline_of(request))
+        return _answered(self._opened().view, request)
 
-    def query(self, query: QueryRequest) -> list[ScoredPoint]:
-        """Answer one query, best first."""
-        return cast("list[ScoredPoint]", self._answer(query))
-
-    def query_batch(
-        self, request: QueryBatchRequest | Iterable[QueryRequest]
-    ) -> list[list[ScoredPoint]]:
-        """Answer several queries from one view; one list for each, in their order."""
-        if not isinstance(request, QueryBatchRequest):
-            request = QueryBatchRequest(request)
-        return cast("list[list[ScoredPoint]]", self._answer(request))
-
-    def search(self, search: SearchRequest) -> list[ScoredPoint]:
-        """Answer one vector search, best first."""
-        return cast("list[ScoredPoint]", self._answer(search))
-
-    def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], PointId | None]:
-        """Return a page of points in id order, and the id where the next page begins."""
-        return cast("tuple[list[Record], PointId | None]", self._answer(scroll))
-
-    def count(self, count: CountRequest | None = None) -> int:
-        """Return how many points match."""
-        return cast(int, self._answer(count or CountRequest()))
-
-    def retrieve(
-        self,
-        point_ids: Sequence[PointIdLike],
-        with_payload: WithPayloadLike = None,
-        with_vector: WithVectorLike = None,
-    ) -> list[Record]:
-        """Return the points with these ids, in this order, each once; missing ones are left out."""
-        return cast("list[Record]", self._answer(Retrieve.of(point_ids, with_payload, with_vector)))
+    @contextmanager
+    def read_view(self) -> Iterator[ReadView]:
+        """Hold the shard as it is now: every read of the view is of this one moment, whatever is
+        written meanwhile, until the block ends."""
+        view = ReadView(self._opened().view)
+        try:
+            yield view
+        finally:
+            view.let_go()
 
     def info(self) -> ShardInfo:
         """Return counts, sizes and the durable sequence."""

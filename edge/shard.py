@@ -12,8 +12,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from subprocess import DEVNULL
@@ -24,14 +24,18 @@ import anyio
 from anyio import to_thread
 from numpy.typing import NDArray
 
+from edge.actors.query import QueryActor
 from edge.actors.supervisor import Supervisor
 from edge.actors.threads import Threads, Work, outlast
 from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.point import Record, ScoredPoint
-from edge.model.point_id import PointId, PointIdLike
+from edge.model.point_id import PointIdLike
 from edge.model.request import (
     CountRequest,
+    FacetRequest,
+    FacetResponse,
+    Offset,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
@@ -42,7 +46,8 @@ from edge.model.request import (
 )
 from edge.model.split import in_batches
 from edge.model.update import UpdateOperation, UpsertArrays
-from edge.query.answer import Retrieve
+from edge.query.answer import Request, Retrieve
+from edge.segment.view import ShardView
 from edge.store.info import info_of
 from edge.store.store import Store, Submission
 from edge_kernels import warm
@@ -56,7 +61,84 @@ WAITING = 1024
 """How many updates, and how many queries, may wait before the next is held up or refused."""
 
 
-class EdgeShard:
+class Reads:
+    """What may be read, of a shard as it is or of a view of it."""
+
+    async def _ask(self, request: Request) -> Any:
+        raise NotImplementedError
+
+    async def query(self, query: QueryRequest) -> list[ScoredPoint]:
+        """Answer one query, best first."""
+        found: list[ScoredPoint] = await self._ask(query)
+        return found
+
+    async def query_batch(
+        self, request: QueryBatchRequest | Iterable[QueryRequest]
+    ) -> list[list[ScoredPoint]]:
+        """Answer several queries from one view; one list for each, in their order."""
+        if not isinstance(request, QueryBatchRequest):
+            request = QueryBatchRequest(request)
+        found: list[list[ScoredPoint]] = await self._ask(request)
+        return found
+
+    async def search(self, search: SearchRequest) -> list[ScoredPoint]:
+        """Answer one vector search, best first."""
+        found: list[ScoredPoint] = await self._ask(search)
+        return found
+
+    async def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], Offset | None]:
+        """Return a page of points, and the offset where the next page begins: None at the end.
+
+        Pages are in the order of ids, or as `order_by` says; then the offset is an OrderCursor.
+        """
+        page: tuple[list[Record], Offset | None] = await self._ask(scroll)
+        return page
+
+    async def count(self, count: CountRequest | None = None) -> int:
+        """Return how many points match."""
+        counted: int = await self._ask(count or CountRequest())
+        return counted
+
+    async def facet(self, facet: FacetRequest) -> FacetResponse:
+        """Return the values of a payload field that most points have, and how many have each."""
+        found: FacetResponse = await self._ask(facet)
+        return found
+
+    async def retrieve(
+        self,
+        point_ids: Sequence[PointIdLike],
+        with_payload: WithPayloadLike = None,
+        with_vector: WithVectorLike = None,
+    ) -> list[Record]:
+        """Return the points with these ids, in this order, each once; missing ones are left out.
+
+        Payloads are shown by default, vectors are not.
+        """
+        request = Retrieve.of(point_ids, with_payload, with_vector)
+        found: list[Record] = await self._ask(request)
+        return found
+
+
+class ReadView(Reads):
+    """A shard as it was at one moment; see `EdgeShard.read_view`."""
+
+    def __init__(self, query: QueryActor, view: ShardView) -> None:
+        self._query = query
+        self._view: ShardView | None = view
+        self.sequence = view.sequence
+        """The last operation that the view shows."""
+
+    async def _ask(self, request: Request) -> Any:
+        if self._view is None:
+            raise ShardClosed("the block of this view has ended")
+        return await self._query.ask(request, self._view)
+
+    def let_go(self) -> None:
+        """Hold the view no longer."""
+        self._view = None
+
+
+class EdgeShard(Reads):
     """An embedded vector search engine in one folder.
 
     `async with EdgeShard(path, config)` opens the shard in `path`, or creates it there;
@@ -226,48 +308,18 @@ class EdgeShard:
 
     # -- reading
 
-    async def query(self, query: QueryRequest) -> list[ScoredPoint]:
-        """Answer one query, best first."""
-        found: list[ScoredPoint] = await self._actors.query.ask(query)
-        return found
+    async def _ask(self, request: Request) -> Any:
+        return await self._actors.query.ask(request)
 
-    async def query_batch(
-        self, request: QueryBatchRequest | Iterable[QueryRequest]
-    ) -> list[list[ScoredPoint]]:
-        """Answer several queries from one view; one list for each, in their order."""
-        if not isinstance(request, QueryBatchRequest):
-            request = QueryBatchRequest(request)
-        found: list[list[ScoredPoint]] = await self._actors.query.ask(request)
-        return found
-
-    async def search(self, search: SearchRequest) -> list[ScoredPoint]:
-        """Answer one vector search, best first."""
-        found: list[ScoredPoint] = await self._actors.query.ask(search)
-        return found
-
-    async def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], PointId | None]:
-        """Return a page of points in id order, and the id where the next page begins."""
-        page: tuple[list[Record], PointId | None] = await self._actors.query.ask(scroll)
-        return page
-
-    async def count(self, count: CountRequest | None = None) -> int:
-        """Return how many points match."""
-        counted: int = await self._actors.query.ask(count or CountRequest())
-        return counted
-
-    async def retrieve(
-        self,
-        point_ids: Sequence[PointIdLike],
-        with_payload: WithPayloadLike = None,
-        with_vector: WithVectorLike = None,
-    ) -> list[Record]:
-        """Return the points with these ids, in this order, each once; missing ones are left out.
-
-        Payloads are shown by default, vectors are not.
-        """
-        request = Retrieve.of(point_ids, with_payload, with_vector)
-        found: list[Record] = await self._actors.query.ask(request)
-        return found
+    @asynccontextmanager
+    async def read_view(self) -> AsyncIterator[ReadView]:
+        """Hold the shard as it is now: every read of the view is of this one moment, whatever is
+        written meanwhile, until the block ends."""
+        view = ReadView(self._actors.query, self._actors.watch.view)
+        try:
+            yield view
+        finally:
+            view.let_go()
 
     async def info(self) -> ShardInfo:
         """Return counts, sizes, durable sequence and the state of the background work."""

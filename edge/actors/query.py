@@ -20,6 +20,7 @@ from edge.actors.watch import Watch
 from edge.errors import ActorCrashed, EdgeError, ShardBusy, ShardClosed
 from edge.query.answer import Request, answer, deadline_of, estimate
 from edge.query.deadline import NEVER, Deadline
+from edge.segment.view import ShardView
 
 INLINE = 300.0
 """Microseconds of estimated work below which a thread hop costs more than it saves."""
@@ -28,6 +29,8 @@ INLINE = 300.0
 class _Admitted(NamedTuple):
     request: Request
     deadline: Deadline
+    view: ShardView | None
+    """The view to answer from; None: the newest."""
 
 
 class QueryActor:
@@ -41,18 +44,19 @@ class QueryActor:
         self._mailbox: Mailbox[_Admitted, Any] = Mailbox(waiting)
         self._threads = Threads("query", places)
 
-    async def ask(self, request: Request) -> Any:
-        """Answer a read request, or raise ShardBusy or DeadlineExceeded."""
+    async def ask(self, request: Request, view: ShardView | None = None) -> Any:
+        """Answer a read request from a view, or from the newest; or raise ShardBusy or
+        DeadlineExceeded."""
         deadline = deadline_of(request)
-        if estimate(self._watch.view, request) < INLINE:
+        if estimate(view or self._watch.view, request) < INLINE:
             await anyio.lowlevel.checkpoint()
-            return self._answer(_Admitted(request, deadline))
+            return self._answer(_Admitted(request, deadline, view))
         if self._mailbox.full:
             raise ShardBusy(f"{len(self._mailbox)} requests wait already")
         if deadline is NEVER:
             deadline = Deadline()  # one of its own, to expire
         try:
-            return await self._mailbox.ask(_Admitted(request, deadline), deadline.left())
+            return await self._mailbox.ask(_Admitted(request, deadline, view), deadline.left())
         except TimeoutError:
             raise deadline.exceeded() from None
         except anyio.get_cancelled_exc_class():
@@ -90,7 +94,8 @@ class QueryActor:
 
     def _answer(self, admitted: _Admitted) -> Any:
         try:
-            return answer(self._watch.view, *admitted)
+            view = admitted.view or self._watch.view
+            return answer(view, admitted.request, admitted.deadline)
         except EdgeError:
             raise
         except Exception as crash:  # a defect in one query stops no other

@@ -42,12 +42,13 @@ class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meta: dict[str, Any]
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a shard consists of.
 
     `generation` grows by one with every manifest; `shard` is the shard's UUID in 32 hex digits;
     all operations up to `sequence` are in the segments; the log must reach at least `durable`
-    (sync it before the manifest is stored, and keep `durable >= sequence`).
+    (sync it before the manifest is stored, and keep `durable >= sequence`). `config` and `schema`
+    are bytes that the room of the model owns; `schema` is that of `sequence`.
     """
 
     generation: int
@@ -57,6 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next_segment: int
     config: bytes
     segments: tuple[SegmentEntry, ...]
+    schema: bytes = b""
 
     def files(self) -> list[FileEntry]:
         """Every file of every segment."""

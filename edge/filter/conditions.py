@@ -1,10 +1,16 @@
-"""What each filter condition means: its test on a document, its column where it has one, its cost.
+"""What each filter condition means: its test on a document, and its cost.
 
 A *document* is a decoded payload, or an object inside one when a nested condition asks about it.
 
 Invariants: a test is pure, never raises on any decoded payload and returns a plain bool; values are
 compared by JSON type (see edge.filter.values, where the tests of values are); nothing recurses by
 the depth of a payload, only by that of a filter, which is bounded from the day it is made.
+
+An index never changes what matches, but for what its kind says of its field:
+- *text*: words are cut by its analyzer, and all texts of a point there are one document;
+- *uuid*: UUIDs are compared as such, whatever their spelling;
+- *nested*: the field is empty, or not null, where one object of the array has it so, and each
+  object's texts are a document of their own.
 
 Deliberate differences from Qdrant Edge 0.9.0 (the rest is its semantics, quirks included):
 - a bool in a match matches bools (there it silently becomes 0 or 1 and matches integers);
@@ -14,19 +20,32 @@ Deliberate differences from Qdrant Edge 0.9.0 (the rest is its semantics, quirks
   HasIdCondition stands beside it);
 - HasVectorCondition on a name that no schema knows raises UnknownVector (there: no point matches);
 - payload numbers keep their last digit, so that a place a rounding away from a circle's edge is on
-  its true side (there the payload's JSON text is read back inexactly, one float in twelve).
+  its true side (there the payload's JSON text is read back inexactly, one float in twelve);
+- no index hides a value: there an integer index makes ranges pass over 1.5 and takes 1.0 for 1, a
+  keyword index makes MatchExcept pass over numbers, a datetime index answers number ranges by
+  microseconds, a geo index leaves out what lies on a pole, an index on `a[].b` tests emptiness of
+  all values together, one of two open bounds is forgotten, and of a condition with several parts
+  one alone counts;
+- a phrase is found by a text index without phrase_matching too, by reading payloads (there nothing
+  is found).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
-import numpy as np
-from numpy.typing import NDArray
+from msgspec.structs import replace
 
-from edge.filter.slices import slices
-from edge.filter.values import ValueTest, value_cost, value_test, values_count_test
+from edge.filter.values import (
+    TextMatch,
+    ValueTest,
+    document_test,
+    same_uuid_test,
+    value_cost,
+    value_test,
+    values_count_test,
+)
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -34,66 +53,61 @@ from edge.model.filter import (
     HasVectorCondition,
     IsEmptyCondition,
     IsNullCondition,
+    MatchPhrase,
+    MatchText,
+    MatchTextAny,
     NestedCondition,
     SliceCondition,
 )
-from edge.model.json_path import parse, values
-from edge.model.point_id import encode_ids
+from edge.model.json_path import Path, parse, values
+from edge.model.schema import IndexedField, PayloadSchemaType, TextIndexParams, index_analyzer
+from edge.payload.field_index import flattened, reach
 
-Offsets: TypeAlias = NDArray[np.uint32]
-Mask: TypeAlias = NDArray[np.bool_]
 Document: TypeAlias = dict[str, Any]
 Predicate: TypeAlias = Callable[[Document, int], bool]
 """predicate(document, row): whether the document matches; `row` is its place in the columns."""
 Columns: TypeAlias = Mapping[int, bytes]
-"""By id() of a condition that has a column: one byte a row, 1 where the row matches it."""
+"""By id() of a condition: one byte a row, 1 where the row is known to match it, 0 where not to."""
 
 _BRANCHES: Final = 8
 """The elements that an array is taken to have, where only a guess is needed."""
 
 
-class Rows(Protocol):
-    """What a filter needs of a segment view: its rows below the watermark."""
+class Scope(NamedTuple):
+    """Where a condition stands: what is known of its rows, and of the fields that it names.
 
-    watermark: int
+    `field` gives what the schema says of a path, None where it says nothing; `inside` is the path
+    of the array whose elements a nested condition tests, None outside of one.
+    """
 
-    @property
-    def ids(self) -> NDArray[np.uint64]:
-        """Id rows uint64[>= watermark, 3] by offset."""
-        ...
+    columns: Columns
+    field: Callable[[str], IndexedField | None]
+    inside: Path | None = None
 
-    def payload(self, offset: int) -> dict[str, Any]:
-        """Decode the payload of one row; {} where there is none."""
-        ...
-
-    def has_vector(self, name: str) -> Mask:
-        """bool[watermark]: which rows have this vector; UnknownVector if no schema knows it."""
-        ...
-
-    def find(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Offsets int64[m] of the live points among id rows uint64[m, 3]; -1 where absent."""
-        ...
-
-
-Column: TypeAlias = Callable[[Any, Rows, Offsets], Mask]
-"""column(condition, rows, ascending candidates): bool[candidates], found without payloads."""
+    def field_at(self, key: str) -> IndexedField | None:
+        """What the schema says of the field that a condition here calls `key`."""
+        if self.inside is None:
+            return self.field(key)
+        return self.field(str(Path((*self.inside.steps, *parse(key).steps))))
 
 
 class Meaning(NamedTuple):
     """One row of CONDITIONS.
 
     `predicate` makes the test of a condition on one document, `cost` estimates the work of one
-    such test in comparisons, and `column`, where there is one, answers for all candidates at once.
+    such test in comparisons.
     """
 
-    predicate: Callable[[Any, Columns], Predicate]
+    predicate: Callable[[Any, Scope], Predicate]
     cost: Callable[[Any], int]
-    column: Column | None = None
 
 
-def predicate_of(condition: object, columns: Columns) -> Predicate:
-    """The test of a condition on one document, reading `columns` for conditions that have one."""
-    return CONDITIONS[type(condition)].predicate(condition, columns)
+def predicate_of(condition: object, scope: Scope) -> Predicate:
+    """The test of a condition on one document; what the scope's columns tell is not tested."""
+    column = scope.columns.get(id(condition))
+    if column is not None:
+        return lambda document, row: column[row] == 1
+    return CONDITIONS[type(condition)].predicate(condition, scope)
 
 
 def cost_of(condition: object) -> int:
@@ -101,15 +115,16 @@ def cost_of(condition: object) -> int:
     return CONDITIONS[type(condition)].cost(condition)
 
 
-def column_of(condition: object) -> Column | None:
-    """What answers the condition for all rows at once; None where only payloads can."""
-    return CONDITIONS[type(condition)].column
-
-
 # Fields
 
 
-def _field_test(condition: FieldCondition, columns: Columns) -> Predicate:
+def _field_test(condition: FieldCondition, scope: Scope) -> Predicate:
+    field = scope.field_at(condition.key)
+    tested = condition.is_empty is not None or condition.is_null is not None
+    if field is not None and tested and condition.values_count is None:
+        by_element = _element_test(condition, field, scope)
+        if by_element is not None:
+            return by_element
     if condition.values_count is not None:
         counted = values_count_test(condition.values_count)
         return _at(condition.key, counted, absent=counted(None))
@@ -119,7 +134,60 @@ def _field_test(condition: FieldCondition, columns: Columns) -> Predicate:
     if condition.is_null is not None:
         wanted = bool(condition.is_null)
         return _at(condition.key, lambda value: _holds_null(value) is wanted, absent=not wanted)
-    return _at(condition.key, _any_element(_value_test(condition)), absent=False)
+    if isinstance(condition.match, MatchText | MatchTextAny | MatchPhrase) and is_text(field):
+        tests = [_document_test(condition.key, condition.match, field, scope)]
+        if len(parts_of(condition)) > 1:
+            rest = replace(condition, match=None)
+            tests.append(_at(rest.key, _any_element(_value_test(rest, field)), absent=False))
+        return _any(tests)
+    return _at(condition.key, _any_element(_value_test(condition, field)), absent=False)
+
+
+def is_text(field: IndexedField | None) -> TypeGuard[IndexedField]:
+    """Whether the field has a text index."""
+    return field is not None and field.kind is PayloadSchemaType.Text
+
+
+def _element_test(condition: FieldCondition, field: IndexedField, scope: Scope) -> Predicate | None:
+    """The test of emptiness by objects of the array, where the index is nested; else None."""
+    if field.params.nested is None or scope.inside is not None:
+        return None
+    if condition.is_empty is not None:
+        wanted, holds = bool(condition.is_empty), _all_empty
+    else:
+        wanted, holds = bool(condition.is_null), _any_null
+    groups = reach(parse(condition.key), field.params.nested)
+    return lambda document, row: any(holds(group) is wanted for group in groups(document))
+
+
+def _all_empty(reached: list[Any]) -> bool:
+    return all(map(_is_empty, reached))
+
+
+def _any_null(reached: list[Any]) -> bool:
+    return any(map(_holds_null, reached))
+
+
+def _document_test(key: str, match: TextMatch, field: IndexedField, scope: Scope) -> Predicate:
+    """The test of a text match as the field's index has it.
+
+    Inside a nested condition each text stands alone, unless the index is nested at that array.
+    """
+    params = field.params
+    assert isinstance(params, TextIndexParams)
+    test = document_test(match, index_analyzer(params))
+    if scope.inside is None:
+        groups = reach(parse(key), params.nested)
+        return lambda document, row: any(test(texts(group)) for group in groups(document))
+    path = parse(key)
+    if params.nested == str(scope.inside):
+        return lambda document, row: test(texts(values(document, path)))
+    return lambda document, row: any(test([text]) for text in texts(values(document, path)))
+
+
+def texts(reached: list[Any]) -> list[str]:
+    """The texts among values and the elements of those that are arrays."""
+    return [element for element in flattened(reached) if type(element) is str]
 
 
 def _at(key: str, check: ValueTest, *, absent: bool) -> Predicate:
@@ -136,14 +204,15 @@ def _at(key: str, check: ValueTest, *, absent: bool) -> Predicate:
     return test
 
 
-def _value_test(condition: FieldCondition) -> ValueTest:
-    tests = [value_test(part) for part in _value_parts(condition)]
+def _value_test(condition: FieldCondition, field: IndexedField | None) -> ValueTest:
+    is_uuid = field is not None and field.kind is PayloadSchemaType.Uuid
+    tests = [(is_uuid and same_uuid_test(part)) or value_test(part) for part in parts_of(condition)]
     if len(tests) == 1:
         return tests[0]
     return lambda value: any(test(value) for test in tests)
 
 
-def _value_parts(condition: FieldCondition) -> list[object]:
+def parts_of(condition: FieldCondition) -> list[object]:
     """What a condition asks of values; each is an alternative."""
     parts = (
         condition.match,
@@ -172,12 +241,15 @@ def _holds_null(value: object) -> bool:
     return value is None or (isinstance(value, list) and None in value)
 
 
-def _is_empty_test(condition: IsEmptyCondition, columns: Columns) -> Predicate:
+def _is_empty_test(condition: IsEmptyCondition, scope: Scope) -> Predicate:
+    field = scope.field_at(condition.key)
+    if field is not None and field.params.nested is not None and scope.inside is None:
+        return _field_test(FieldCondition(condition.key, is_empty=True), scope)
     path = parse(condition.key)
-    return lambda document, row: all(map(_is_empty, values(document, path)))
+    return lambda document, row: _all_empty(values(document, path))
 
 
-def _is_null_test(condition: IsNullCondition, columns: Columns) -> Predicate:
+def _is_null_test(condition: IsNullCondition, scope: Scope) -> Predicate:
     return _at(condition.key, _holds_null, absent=False)
 
 
@@ -187,54 +259,30 @@ def _path_cost(condition: FieldCondition | IsEmptyCondition | IsNullCondition) -
 
 
 def _field_cost(condition: FieldCondition) -> int:
-    return _path_cost(condition) * max(1, sum(map(value_cost, _value_parts(condition))))
+    return _path_cost(condition) * max(1, sum(map(value_cost, parts_of(condition))))
 
 
-# Columns
+# Ids and vectors
 
 
-def _column_test(condition: object, columns: Columns) -> Predicate:
-    """Reads the column; a nested condition has none, there nothing matches (as in Qdrant)."""
-    column = columns.get(id(condition))
-    if column is None:
-        return _never
-    return lambda document, row: column[row] == 1
-
-
-def _never(document: Document, row: int) -> bool:
-    return False
+def _never_test(condition: object, scope: Scope) -> Predicate:
+    """A document has no id and no vector: inside a nested condition nothing matches, as in Qdrant.
+    (Elsewhere a column tells.)"""
+    return lambda document, row: False
 
 
 def _column_cost(condition: object) -> int:
     return 1
 
 
-def _has_id(condition: HasIdCondition, rows: Rows, candidates: Offsets) -> Mask:
-    mask = np.zeros(len(candidates), np.bool_)
-    if condition.point_ids and len(candidates):
-        found = rows.find(encode_ids(list(condition.point_ids)))
-        found = found[found >= 0].astype(candidates.dtype)
-        places = np.minimum(np.searchsorted(candidates, found), len(candidates) - 1)
-        mask[places[candidates[places] == found]] = True
-    return mask
-
-
-def _slice(condition: SliceCondition, rows: Rows, candidates: Offsets) -> Mask:
-    mask: Mask = slices(rows.ids[candidates], condition.total) == condition.index
-    return mask
-
-
-def _has_vector(condition: HasVectorCondition, rows: Rows, candidates: Offsets) -> Mask:
-    return rows.has_vector(condition.vector)[candidates]
-
-
 # Filters
 
 
-def _nested_test(condition: NestedCondition, columns: Columns) -> Predicate:
+def _nested_test(condition: NestedCondition, scope: Scope) -> Predicate:
     """Whether one object of the array matches the whole filter; ids and vectors it has none."""
     path = parse(condition.key).every_element()
-    inner = _filter_test(condition.filter, {})
+    outer = () if scope.inside is None else scope.inside.steps
+    inner = _filter_test(condition.filter, Scope({}, scope.field, Path((*outer, *path.steps))))
 
     def test(document: Document, row: int) -> bool:
         return any(
@@ -248,20 +296,20 @@ def _nested_cost(condition: NestedCondition) -> int:
     return _BRANCHES * cost_of(condition.filter)
 
 
-def _filter_test(filter: Filter, columns: Columns) -> Predicate:
-    tests = _tests(filter.must, columns)
-    tests += [_not(test) for test in _tests(filter.must_not, columns)]
+def _filter_test(filter: Filter, scope: Scope) -> Predicate:
+    tests = _tests(filter.must, scope)
+    tests += [_not(test) for test in _tests(filter.must_not, scope)]
     if filter.should:
-        tests.append(_any(_tests(filter.should, columns)))
+        tests.append(_any(_tests(filter.should, scope)))
     if filter.min_should is not None:
-        counted = _tests(filter.min_should.conditions, columns)
+        counted = _tests(filter.min_should.conditions, scope)
         tests.append(_at_least(filter.min_should.min_count, counted))
     return _all(tests)
 
 
-def _tests(conditions: Sequence[Any] | None, columns: Columns) -> list[Predicate]:
+def _tests(conditions: Sequence[Any] | None, scope: Scope) -> list[Predicate]:
     """The tests of the conditions, the cheapest first (any order gives the same answer)."""
-    return [predicate_of(condition, columns) for condition in sorted(conditions or (), key=cost_of)]
+    return [predicate_of(condition, scope) for condition in sorted(conditions or (), key=cost_of)]
 
 
 def _filter_cost(filter: Filter) -> int:
@@ -314,9 +362,9 @@ CONDITIONS: Final[dict[type, Meaning]] = {
     FieldCondition: Meaning(_field_test, _field_cost),
     IsEmptyCondition: Meaning(_is_empty_test, _path_cost),
     IsNullCondition: Meaning(_is_null_test, _path_cost),
-    HasIdCondition: Meaning(_column_test, _column_cost, _has_id),
-    HasVectorCondition: Meaning(_column_test, _column_cost, _has_vector),
-    SliceCondition: Meaning(_column_test, _column_cost, _slice),
+    HasIdCondition: Meaning(_never_test, _column_cost),
+    HasVectorCondition: Meaning(_never_test, _column_cost),
+    SliceCondition: Meaning(_never_test, _column_cost),
     NestedCondition: Meaning(_nested_test, _nested_cost),
     Filter: Meaning(_filter_test, _filter_cost),
 }

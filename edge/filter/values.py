@@ -6,14 +6,15 @@ array as a whole. Bounds, sets, words and edges are prepared once, when a test i
 Invariants: a test is pure, never raises on any decoded payload and returns a plain bool; values
 are compared by JSON type, so True is never 1 and 1.0 never matches the integer 1.
 
-Without a text index, texts are read by `PLAIN`, whatever the case of letters, as in Qdrant; for an
-indexed field `text_test` is given the analyzer of its index.
+Without a text index, texts are read one by one by `PLAIN`, whatever the case of letters, as in
+Qdrant; on a field with one, `document_test` reads all texts of a document by its analyzer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -33,11 +34,14 @@ from edge.model.filter import (
     ValuesCount,
 )
 from edge.model.geo import GeoBoundingBox, GeoPolygon, GeoRadius
+from edge.model.point_id import uuid_bytes
+from edge.payload.keyed_rows import Bounds
 from edge.text.analyzer import Analyzer
 
 ValueTest: TypeAlias = Callable[[Any], bool]
 Read: TypeAlias = Callable[[str], list[str]]
 TextMatch: TypeAlias = MatchText | MatchTextAny | MatchPhrase
+DocumentTest: TypeAlias = Callable[[list[str]], bool]
 
 PLAIN: Final = Analyzer()
 """How a text is read that no text index covers: words of letters and digits, in lower case."""
@@ -79,14 +83,64 @@ def _set_of(values: Sequence[Any]) -> tuple[frozenset[Any], type | None]:
     return frozenset(values), type(values[0]) if values else None
 
 
+def same_uuid_test(part: object) -> ValueTest | None:
+    """The test of a match on a field with a UUID index, where one UUID has many spellings.
+
+    None where the match asks for anything but UUIDs: then its texts are compared as they are.
+    """
+    wanted = uuids_of(part)
+    if wanted is None:
+        return None
+    if isinstance(part, MatchExcept):
+        return lambda value: value is not None and _uuid(value) not in wanted
+    return lambda value: _uuid(value) in wanted
+
+
+def uuids_of(part: object) -> frozenset[bytes] | None:
+    """The UUIDs that a MatchValue, MatchAny or MatchExcept is about; None if others are too."""
+    if not isinstance(part, MatchValue | MatchAny | MatchExcept):
+        return None
+    listed = (part.value,) if isinstance(part, MatchValue) else part.value
+    found = frozenset(map(_uuid, listed))
+    return None if None in found or not found else found  # type: ignore[return-value]
+
+
+def _uuid(value: object) -> bytes | None:
+    return uuid_bytes(value) if type(value) is str else None
+
+
 # Texts
 
 
-def text_test(match: TextMatch, analyzer: Analyzer = PLAIN) -> ValueTest:
-    """The test of a text match, its words and all texts read by `analyzer`; no words match none."""
+def text_test(match: TextMatch) -> ValueTest:
+    """The test of a text match on one text, read by PLAIN; no words match none."""
     text, meaning = _TEXTS[type(match)]
-    words = analyzer.query(text(match))
-    return meaning(words, analyzer.document) if words else _nothing
+    words = PLAIN.query(text(match))
+    return meaning(words, PLAIN.document) if words else _nothing
+
+
+def sought_tokens(match: TextMatch, analyzer: Analyzer) -> list[str]:
+    """The tokens that a text match asks a text index for; none means that nothing matches."""
+    text, _ = _TEXTS[type(match)]
+    read = analyzer.sequence if isinstance(match, MatchPhrase) else analyzer.sought
+    return read(text(match))
+
+
+def document_test(match: TextMatch, analyzer: Analyzer) -> DocumentTest:
+    """The test of a text match on all texts of a document, as a text index of `analyzer` has it.
+
+    A phrase of several tokens has to stand in one text.
+    """
+    tokens = sought_tokens(match, analyzer)
+    if not tokens:
+        return _nothing
+    if isinstance(match, MatchPhrase) and len(tokens) > 1:
+        phrase = _lines(tokens)
+        return lambda texts: any(phrase in _lines(analyzer.sequence(text)) for text in texts)
+    wanted = frozenset(tokens)
+    if isinstance(match, MatchTextAny):
+        return lambda texts: not all(map(wanted.isdisjoint, map(analyzer.document, texts)))
+    return lambda texts: wanted.issubset(chain.from_iterable(map(analyzer.document, texts)))
 
 
 def _nothing(value: object) -> bool:
@@ -161,16 +215,30 @@ def _range_datetime(range: RangeDateTime) -> ValueTest:
     return test
 
 
-def values_count_test(count: ValuesCount) -> ValueTest:
-    """The test of a whole value at the path, not of an array's elements; None is absent or null."""
+def count_test(count: ValuesCount) -> Callable[[float], bool]:
+    """The test of a number of values."""
     low, above = _bound(count.gte, -math.inf), _bound(count.gt, -math.inf)
     high, below = _bound(count.lte, math.inf), _bound(count.lt, math.inf)
+    return lambda found: low <= found <= high and above < found < below
 
-    def test(value: object) -> bool:
-        found = len(value) if isinstance(value, list) else int(value is not None)
-        return low <= found <= high and above < found < below
 
-    return test
+def values_count_test(count: ValuesCount) -> ValueTest:
+    """The test of a whole value at the path, not of an array's elements; None is absent or null."""
+    test = count_test(count)
+    return lambda value: test(len(value) if isinstance(value, list) else int(value is not None))
+
+
+def bounds_of(range: RangeFloat | RangeDateTime) -> Bounds:
+    """The bounds of a range, in the numbers that an index holds."""
+    if isinstance(range, RangeFloat):
+        low, above = _bound(range.gte, -math.inf), _bound(range.gt, -math.inf)
+        high, below = _bound(range.lte, math.inf), _bound(range.lt, math.inf)
+    else:
+        low, above = _instant(range.gte, -math.inf), _instant(range.gt, -math.inf)
+        high, below = _instant(range.lte, math.inf), _instant(range.lt, math.inf)
+    opens = range.gt is not None and above >= low
+    closes = range.lt is not None and below <= high
+    return Bounds(above if opens else low, opens, below if closes else high, closes)
 
 
 def _bound(bound: float | None, absent: float) -> float:

@@ -22,14 +22,16 @@ from edge.model.limits import DEFAULT_LIMITS, Limits
 from edge.model.payload import encode_payload
 from edge.model.point import PointBatch, batch_of, batch_of_blocks, batch_of_vectors
 from edge.model.point_id import IdRows, encode_ids
-from edge.model.query import NearestQuery, Query
+from edge.model.query import NearestQuery
 from edge.model.request import (
     CountRequest,
+    FacetRequest,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
     SearchRequest,
 )
+from edge.model.schema import IndexedField, TextIndexParams, index_analyzer
 from edge.model.update import UpdateMode, UpdateOperation
 from edge_kernels.rows import all_finite
 
@@ -38,7 +40,9 @@ Target: TypeAlias = IdRows | Filter
 
 Ids may repeat."""
 
-Request: TypeAlias = QueryRequest | QueryBatchRequest | SearchRequest | ScrollRequest | CountRequest
+Request: TypeAlias = (
+    QueryRequest | QueryBatchRequest | SearchRequest | ScrollRequest | CountRequest | FacetRequest
+)
 
 
 class CheckedOperation(Struct, frozen=True, eq=False):
@@ -109,6 +113,19 @@ class CheckedClearPayload(CheckedOperation, frozen=True, eq=False):
     target: Target
 
 
+class CheckedCreateFieldIndex(CheckedOperation, frozen=True, eq=False):
+    """Index the payload field at a canonical path."""
+
+    path: str
+    field: IndexedField
+
+
+class CheckedDeleteFieldIndex(CheckedOperation, frozen=True, eq=False):
+    """Drop the index of the payload field at a canonical path."""
+
+    path: str
+
+
 def check(
     operation: UpdateOperation, config: EdgeConfig, limits: Limits = DEFAULT_LIMITS
 ) -> CheckedOperation:
@@ -160,7 +177,7 @@ def check_request(request: Request, config: EdgeConfig, limits: Limits = DEFAULT
         _check_queries(request, config, limits)
         return
     check_filter(request.filter, config, limits)
-    if isinstance(request, CountRequest):
+    if isinstance(request, CountRequest | FacetRequest):
         return
     start = 0 if isinstance(request, ScrollRequest) else request.offset
     if request.limit + start > limits.request_points:
@@ -174,7 +191,7 @@ def check_request(request: Request, config: EdgeConfig, limits: Limits = DEFAULT
         check_query(request.query, config)
 
 
-def check_query(query: Query | None, config: EdgeConfig) -> None:
+def check_query(query: object, config: EdgeConfig) -> None:
     """Refuse query vectors that the config's vectors cannot be compared with."""
     if not isinstance(query, NearestQuery):
         return
@@ -275,6 +292,21 @@ def _delete_payload(
     return CheckedDeletePayload(_target(operation.target, config, limits), operation.keys)
 
 
+def _create_field_index(
+    operation: update.CreateFieldIndex, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    params = operation.schema.params
+    if isinstance(params, TextIndexParams):
+        index_analyzer(params)  # refuses what is not installed
+    return CheckedCreateFieldIndex(operation.field_name, operation.schema)
+
+
+def _delete_field_index(
+    operation: update.DeleteFieldIndex, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    return CheckedDeleteFieldIndex(operation.field_name)
+
+
 def _clear_payload(
     operation: update.ClearPayload, config: EdgeConfig, limits: Limits
 ) -> CheckedOperation:
@@ -291,4 +323,6 @@ _CHECKS: dict[type, Callable[[Any, EdgeConfig, Limits], CheckedOperation]] = {
     update.OverwritePayload: _change_payload(CheckedOverwritePayload),
     update.DeletePayload: _delete_payload,
     update.ClearPayload: _clear_payload,
+    update.CreateFieldIndex: _create_field_index,
+    update.DeleteFieldIndex: _delete_field_index,
 }

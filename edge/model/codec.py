@@ -28,6 +28,8 @@ from edge.errors import CorruptData
 from edge.model import json_path
 from edge.model.check import (
     CheckedClearPayload,
+    CheckedCreateFieldIndex,
+    CheckedDeleteFieldIndex,
     CheckedDeletePayload,
     CheckedDeletePoints,
     CheckedDeleteVectors,
@@ -43,6 +45,7 @@ from edge.model.limits import MAX_DIMENSION
 from edge.model.payload import decode_payload, encode_payload
 from edge.model.point import PointBatch, VectorColumn
 from edge.model.point_id import IdRows, as_rows
+from edge.model.schema import IndexedField
 from edge.model.update import UpdateMode
 
 __all__ = ["OPERATION", "decode", "decode_payload", "encode", "encode_payload"]
@@ -81,6 +84,7 @@ class _Header(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     names: tuple[str, ...] = ()
     payload: bytes | None = None
     key: str | None = None
+    field: IndexedField | None = None
 
 
 _encode_header = msgspec.msgpack.Encoder().encode
@@ -333,6 +337,30 @@ def _decode_change_payload(header: _Header, reader: _Reader) -> tuple[Target, by
     return _decode_target(header, reader), header.payload, header.key
 
 
+def _encode_create_field_index(operation: CheckedCreateFieldIndex) -> _Encoded:
+    return {"key": operation.path, "field": operation.field}, []
+
+
+def _decode_create_field_index(header: _Header, reader: _Reader) -> CheckedCreateFieldIndex:
+    if header.field is None:
+        raise CorruptData("operation: has no field", offset=reader.offset)
+    return CheckedCreateFieldIndex(_decode_path(header, reader), header.field)
+
+
+def _encode_delete_field_index(operation: CheckedDeleteFieldIndex) -> _Encoded:
+    return {"key": operation.path}, []
+
+
+def _decode_delete_field_index(header: _Header, reader: _Reader) -> CheckedDeleteFieldIndex:
+    return CheckedDeleteFieldIndex(_decode_path(header, reader))
+
+
+def _decode_path(header: _Header, reader: _Reader) -> str:
+    if header.key is None:
+        raise CorruptData("operation: has no path", offset=reader.offset)
+    return json_path.canonical(header.key)
+
+
 # The numbers are on disk: never change one, never use one again.
 _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedUpsert: 1,
@@ -343,6 +371,8 @@ _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedOverwritePayload: 6,
     CheckedDeletePayload: 7,
     CheckedClearPayload: 8,
+    CheckedCreateFieldIndex: 9,
+    CheckedDeleteFieldIndex: 10,
 }
 
 _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
@@ -354,6 +384,8 @@ _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
     6: _encode_change_payload,
     7: _encode_delete_payload,
     8: _encode_targeted,
+    9: _encode_create_field_index,
+    10: _encode_delete_field_index,
 }
 
 _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
@@ -365,4 +397,6 @@ _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
     6: _decode_overwrite_payload,
     7: _decode_delete_payload,
     8: _decode_clear_payload,
+    9: _decode_create_field_index,
+    10: _decode_delete_field_index,
 }

@@ -56,6 +56,12 @@ def parse(text: str) -> Path:
     return _parse_cached(text) if len(text) <= _CACHED_LENGTH else _parse(text)
 
 
+@lru_cache(maxsize=4096)
+def canonical(text: str) -> str:
+    """The canonical text of a path; see `parse` for the errors."""
+    return str(parse(text))
+
+
 def values(payload: Mapping[str, Any], path: Path) -> list[Any]:
     """The values that `path` reaches in `payload`, in payload order; empty when it reaches none.
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from math import isfinite
 from operator import is_
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -90,6 +91,27 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptData(f"payload: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def decoder_of(keys: frozenset[str]) -> Callable[[bytes | memoryview], dict[str, Any]]:
+    """What decodes, of `encode_payload`'s bytes, only these keys of the outermost level.
+
+    What it gives has no other keys. It raises CorruptData when the bytes are no payload.
+    """
+    # a TypedDict, because msgspec passes over what it does not name without making objects of it
+    make_type: Any = TypedDict  # mypy takes none whose keys it cannot read
+    shape = make_type("shape", dict.fromkeys(keys, Any), total=False)
+    decode_some = msgspec.msgpack.Decoder(shape).decode
+
+    def decode(data: bytes | memoryview) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = decode_some(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise CorruptData(f"payload: {error}") from None
+        return found
+
+    return decode
 
 
 def _plain_dict(value: dict[Any, Any], depth: int, budget: _Budget) -> dict[str, Any]:

@@ -48,7 +48,15 @@ def parse_id(value: Any, field: str = "id") -> PointId:
 
 
 def _parse_uuid(text: str, field: str) -> UUID:
-    """Hyphenated, 32 hex digits, {braced} or urn:uuid: as Qdrant takes them, and no other text."""
+    found = uuid_bytes(text)
+    if found is None:
+        raise ValidationError(f"{field}: expected an int or a UUID, got {fields.shown(text)}")
+    return UUID(bytes=found)
+
+
+def uuid_bytes(text: str) -> bytes | None:
+    """The 16 bytes of a UUID in text: hyphenated, 32 hex digits, {braced} or urn:uuid:, as Qdrant
+    takes them; None for any other text."""
     bare = text[9:] if text[:9].lower() == "urn:uuid:" else text
     if bare[:1] == "{" and bare[-1:] == "}":
         bare = bare[1:-1]
@@ -57,8 +65,8 @@ def _parse_uuid(text: str, field: str) -> UUID:
     # UUID(hex=...) would also take "0x", "_", "+" and digits of other scripts.
     if len(digits) == 32 and digits.isascii() and digits.isalnum():
         with suppress(ValueError):
-            return UUID(bytes=bytes.fromhex(digits))
-    raise ValidationError(f"{field}: expected an int or a UUID, got {fields.shown(text)}")
+            return bytes.fromhex(digits)
+    return None
 
 
 def parse_ids(values: Any, field: str = "point_ids") -> list[PointId]:

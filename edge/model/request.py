@@ -7,7 +7,7 @@ a request looks for None; `timeout` is seconds or None.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from msgspec import Struct
@@ -16,7 +16,8 @@ from msgspec.structs import force_setattr
 from edge.model import fields, json_path
 from edge.model.filter import Filter
 from edge.model.point_id import PointId, PointIdLike, parse_id
-from edge.model.query import Query, SearchParams
+from edge.model.query import OrderBy, Query, Ranking, SearchParams
+from edge.model.schema import PayloadIndexInfo
 
 DEFAULT_SCROLL_LIMIT = 10
 
@@ -77,23 +78,26 @@ class Timed(Struct, frozen=True, kw_only=True):
 
 
 class BestEffort(Timed, frozen=True, kw_only=True):
-    """Requests that may answer, at the timeout, with the best that was found so far."""
+    """Requests that may answer, at the timeout, with the best that was found so far; and that may
+    be explained."""
 
     best_effort: bool = False
+    explain: bool = False
 
 
 class QueryRequest(BestEffort, frozen=True):
     """The `limit` best points after the first `offset`, by `query` (None: all, by id, score 1.0).
 
+    `query` is a Query, a TextQuery, an OrderBy or Sample.Random (the last two score 1.0).
     `with_payload` and `with_vector` say what results carry (default: neither), `score_threshold`
-    the score that all given back are better than (without a query it has no meaning). `prefetches`
-    must be empty: not supported yet. Ours, by keyword: `timeout` in
-    seconds, and `best_effort`: at the timeout give the best so far.
+    the score that all given back are better than (without scores it has no meaning). `prefetches`
+    must be empty: not supported yet. Ours, by keyword: `timeout` in seconds; `best_effort`: at the
+    timeout give the best so far; `explain`: answer with Explained, which tells the way taken.
     """
 
     limit: int
     offset: int = 0
-    query: Query | None = None
+    query: Ranking | None = None
     prefetches: tuple[()] = ()
     with_vector: WithVector = False
     with_payload: WithPayload = False
@@ -107,7 +111,7 @@ class QueryRequest(BestEffort, frozen=True):
             self,
             limit: int,
             offset: int | None = None,
-            query: Query | None = None,
+            query: Ranking | None = None,
             prefetches: Iterable[Any] | None = None,
             with_vector: WithVectorLike = None,
             with_payload: WithPayloadLike = None,
@@ -117,10 +121,12 @@ class QueryRequest(BestEffort, frozen=True):
             *,
             timeout: float | None = None,
             best_effort: bool = False,
+            explain: bool = False,
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        fields.instance_or_none(self.query, "query", Query)
+        if not isinstance(self.query, Ranking | None):
+            fields.refuse("query", "a Query, TextQuery, OrderBy or Sample", self.query)
         prefetches: Any = self.prefetches
         if prefetches is not None and fields.sequence(prefetches, "prefetches"):
             fields.unsupported(prefetches, "prefetches")
@@ -173,6 +179,7 @@ def _ranked(request: QueryRequest | SearchRequest) -> None:
     force_setattr(request, "score_threshold", threshold)
     fields.instance_or_none(request.params, "params", SearchParams)
     force_setattr(request, "best_effort", fields.flag(request.best_effort, "best_effort"))
+    force_setattr(request, "explain", fields.flag(request.explain, "explain"))
     _timed(request)
 
 
@@ -199,48 +206,71 @@ class QueryBatchRequest(Struct, frozen=True):
         force_setattr(self, "queries", found)
 
 
+class OrderCursor(Struct, frozen=True):
+    """Where the next page of an order begins: behind the point `id`, which stands at `value`."""
+
+    value: float
+    id: PointId
+
+
+Offset: TypeAlias = PointId | OrderCursor
+
+
 class ScrollRequest(Timed, frozen=True):
     """`limit` points (default 10) in order of id, from the id `offset` on (None: the first).
 
-    `with_payload` defaults to True, `with_vector` to False. `order_by` is not supported yet. Ours,
-    by keyword: `timeout` in seconds.
+    With `order_by` (an OrderBy, or a path for its ascending order) they come in that order, and
+    `offset` is the OrderCursor that the page before gave. `with_payload` defaults to True,
+    `with_vector` to False. Ours, by keyword: `timeout` in seconds.
     """
 
-    offset: PointId | None = None
+    offset: Offset | None = None
     limit: int = DEFAULT_SCROLL_LIMIT
     filter: Filter | None = None
     with_payload: WithPayload = True
     with_vector: WithVector = False
-    order_by: None = None
+    order_by: OrderBy | None = None
 
     if TYPE_CHECKING:
 
         def __init__(
             self,
-            offset: PointIdLike | None = None,
+            offset: PointIdLike | OrderCursor | None = None,
             limit: int | None = None,
             filter: Filter | None = None,
             with_payload: WithPayloadLike = None,
             with_vector: WithVectorLike = None,
-            order_by: None = None,
+            order_by: OrderBy | str | None = None,
             *,
             timeout: float | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        offset = None if self.offset is None else parse_id(self.offset, "offset")
-        force_setattr(self, "offset", offset)
+        given: Any = self.order_by
+        order = OrderBy(given) if isinstance(given, str) else given
+        force_setattr(self, "order_by", fields.instance_or_none(order, "order_by", OrderBy))
+        force_setattr(self, "offset", _offset(self.offset, self.order_by))
         limit = fields.integer_or_none(self.limit, "limit")
         force_setattr(self, "limit", DEFAULT_SCROLL_LIMIT if limit is None else limit)
         fields.instance_or_none(self.filter, "filter", Filter)
         force_setattr(self, "with_payload", with_payload(self.with_payload, default=True))
         force_setattr(self, "with_vector", with_vector(self.with_vector))
-        fields.unsupported(self.order_by, "order_by")
         _timed(self)
 
 
+def _offset(given: Any, order_by: OrderBy | None) -> Offset | None:
+    if given is None or (isinstance(given, OrderCursor) and order_by is not None):
+        return given
+    if order_by is not None:
+        fields.refuse("offset", "an OrderCursor where there is an order_by", given)
+    return parse_id(given, "offset")
+
+
 class CountRequest(Timed, frozen=True):
-    """How many points match `filter` (None: all). Ours, by keyword: `timeout` in seconds."""
+    """How many points match `filter` (None: all). Ours, by keyword: `timeout` in seconds.
+
+    Without `exact` no more than a sample of payloads is read, where indexes do not tell the number.
+    """
 
     exact: bool = True
     filter: Filter | None = None
@@ -261,6 +291,93 @@ class CountRequest(Timed, frozen=True):
         _timed(self)
 
 
+class FacetRequest(Timed, frozen=True):
+    """How many points have each value of the field `key`: the `limit` values that most have.
+
+    Values are texts, integers and bools, of arrays each one; a point counts once for a value. On a
+    field with a UUID index, UUIDs count as such, in their usual spelling. `filter` says which
+    points count. With an index of keywords, integers, bools or UUIDs it is fast; without one
+    payloads are read: all if `exact`, else a sample where there are many. Ours, by keyword:
+    `timeout` in seconds.
+    """
+
+    key: str
+    limit: int = 10
+    exact: bool = False
+    filter: Filter | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            key: str,
+            limit: int = 10,
+            exact: bool = False,
+            filter: Filter | None = None,
+            *,
+            timeout: float | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        json_path.parse(fields.text(self.key, "key"))
+        force_setattr(self, "limit", fields.integer(self.limit, "limit"))
+        force_setattr(self, "exact", fields.flag(self.exact, "exact"))
+        fields.instance_or_none(self.filter, "filter", Filter)
+        _timed(self)
+
+
+class FacetHit(Struct, frozen=True):
+    """A value, and how many points have it."""
+
+    value: str | int | bool
+    count: int
+
+
+class FacetResponse(Struct, frozen=True):
+    """The values that most points have, most first; ties by value."""
+
+    hits: list[FacetHit]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[FacetHit]:
+        return iter(self.hits)
+
+
+class Cardinality(Struct, frozen=True):
+    """How many points match: not fewer than `least`, not more than `most`, and about `likely`."""
+
+    least: int
+    likely: int
+    most: int
+
+
+class SegmentPlan(Struct, frozen=True):
+    """How one segment was searched.
+
+    `way`: "scan" (all vectors), "scan of matches", "graph", "filtered graph", "left out"
+    (indexed_only), "order", "order of matches", "text index", "sample", "ids". `points` lives
+    here; `estimate` is what the indexes alone tell of the filter, `matches` how many points fulfil
+    it in truth (both None without a filter); `microseconds` is all the time that was spent here.
+    """
+
+    segment: int
+    way: str
+    points: int
+    estimate: Cardinality | None
+    matches: int | None
+    microseconds: float
+
+
+class Explained(list[Any]):
+    """The hits of a query, and `plan`: a SegmentPlan for each segment that was searched."""
+
+    def __init__(self, hits: Iterable[Any], plan: Iterable[SegmentPlan]) -> None:
+        super().__init__(hits)
+        self.plan = tuple(plan)
+
+
 class ShardInfo(Struct, frozen=True):
     """What a shard says of itself: Qdrant's four numbers, then ours.
 
@@ -273,7 +390,7 @@ class ShardInfo(Struct, frozen=True):
     segments_count: int
     points_count: int
     indexed_vectors_count: int
-    payload_schema: dict[str, Any]
+    payload_schema: dict[str, PayloadIndexInfo]
     sequence: int = 0
     durable_sequence: int = 0
     log_bytes: int = 0

@@ -27,7 +27,9 @@ class TokenizerType(Choice):
 
     Prefix: words, each with its beginnings. Whitespace: at white space only. Word: at all that is
     neither letter nor number. Code: identifiers and their snake_case and camelCase parts.
-    Multilingual is not supported yet.
+    Multilingual: words of any language, in lower case, most without accents, numbers left out;
+    Chinese and Thai are cut by dictionaries. It needs the extra `edgeshard[text]`. Its words are
+    Qdrant's own but in Japanese texts (see `edge.text.japanese`).
     """
 
     Prefix = "prefix"
@@ -120,7 +122,7 @@ class StopwordsSet(Struct, frozen=True):
             force_setattr(self, "custom", frozenset(fields.texts(self.custom, "custom")))
 
 
-class SnowballParams(Struct, frozen=True):
+class SnowballParams(Struct, frozen=True, tag="snowball"):
     """Stem by the Snowball rules of a language; needs the extra `edgeshard[text]`."""
 
     language: SnowballLanguage
@@ -129,7 +131,7 @@ class SnowballParams(Struct, frozen=True):
         fields.member(self.language, "language", SnowballLanguage)
 
 
-class DisabledStemmer(Struct, frozen=True):
+class DisabledStemmer(Struct, frozen=True, tag="disabled"):
     """Do not stem, whatever the language's default."""
 
 
@@ -244,7 +246,7 @@ def stem_of(given: StemmingAlgorithm | None) -> Stem | None:
 def analyzer_of(config: Bm25Config) -> Analyzer:
     """What a BM25 configuration makes of a text, the language's defaults filled in.
 
-    Raises ValidationError where the stemmer is not installed.
+    Raises ValidationError where the stemmer, or what the tokenizer needs, is not installed.
     """
     language = language_name(config.language or "english")
     stopwords = Language(language) if config.stopwords is None else config.stopwords

@@ -20,6 +20,13 @@ from edge.model.filter import Filter
 from edge.model.limits import HARD_VALUES
 from edge.model.point import Point, PointVectors, same_payloads
 from edge.model.point_id import IdRows, PointId, PointIdLike, as_rows, parse_ids
+from edge.model.schema import (
+    IndexedField,
+    IndexParams,
+    PayloadSchemaType,
+    check_nested,
+    indexed_field,
+)
 from edge.model.vector import as_blocks, same_vectors
 
 Target: TypeAlias = tuple[PointId, ...] | Filter
@@ -136,6 +143,22 @@ class UpdateOperation(Struct, frozen=True):
     def clear_payload_by_filter(filter: Filter) -> UpdateOperation:
         """As `clear_payload`, for the points that match."""
         return ClearPayload(_filter(filter))
+
+    @staticmethod
+    def create_field_index(
+        field_name: str, schema: PayloadSchemaType | IndexParams
+    ) -> UpdateOperation:
+        """Index what the path `field_name` reaches in payloads; one that is there is replaced.
+
+        Queries find it at once, and are fast where it was built: new points are indexed as they
+        come, stored ones in the background (in edge.blocking before the call returns).
+        """
+        return CreateFieldIndex(field_name, indexed_field(schema))
+
+    @staticmethod
+    def delete_field_index(field_name: str) -> UpdateOperation:
+        """Drop the index of a field; a field that has none is passed over."""
+        return DeleteFieldIndex(field_name)
 
 
 class UpsertPoints(UpdateOperation, frozen=True):
@@ -292,6 +315,30 @@ class ClearPayload(UpdateOperation, frozen=True):
     """Remove the whole payload of points."""
 
     target: Target
+
+
+class CreateFieldIndex(UpdateOperation, frozen=True):
+    """Index a payload field; `field_name` is read back as canonical path."""
+
+    field_name: str
+    schema: IndexedField
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "field_name", _path(self.field_name))
+        check_nested(self.field_name, self.schema.params)
+
+
+class DeleteFieldIndex(UpdateOperation, frozen=True):
+    """Drop the index of a payload field; `field_name` is read back as canonical path."""
+
+    field_name: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "field_name", _path(self.field_name))
+
+
+def _path(value: Any) -> str:
+    return json_path.canonical(fields.text(value, "field_name"))
 
 
 def _ids(values: Iterable[PointIdLike]) -> tuple[PointId, ...]:

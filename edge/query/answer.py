@@ -8,21 +8,27 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge.errors import LimitExceeded, ValidationError
-from edge.filter.mask import matching
+from edge.filter import cardinality
+from edge.filter.mask import is_indexed, matches
 from edge.model import fields
 from edge.model.check import check_request
+from edge.model.filter import Filter
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointId, PointIdLike, encode_ids, parse_ids
-from edge.model.query import NearestQuery, SearchParams
+from edge.model.query import NearestQuery, OrderBy, Sample, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
+    Explained,
+    FacetRequest,
+    Offset,
+    OrderCursor,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
@@ -35,21 +41,26 @@ from edge.model.request import (
     with_vector,
 )
 from edge.query import scroll
+from edge.query.bm25 import rank_by_text
+from edge.query.chance import sample
 from edge.query.deadline import NEVER, Deadline
+from edge.query.facet import facet
+from edge.query.order import ordered
 from edge.query.records import records, scored, vector_names
-from edge.query.search import Hits, Leaf, search
-from edge.segment.view import ShardView
+from edge.query.search import Hits, Leaf, scan_cost, search, walk_cost
+from edge.query.trace import NO_TRACE, Trace
+from edge.segment.view import SegmentView, ShardView
 from edge.vectors.dense import stored_query
 from edge.vectors.metric import larger_is_better
-from edge_kernels.distance import stride_of, to_score
+from edge_kernels import bits
+from edge_kernels.distance import to_score
 
 KILOBYTE = 1024
 
 USUAL = SearchParams()
 
-NANOSECONDS_A_FLOAT = 0.25
-MICROSECONDS_A_STEP = 0.6
 MICROSECONDS_A_PAYLOAD = 5.0
+MICROSECONDS_A_PLACE = 0.003
 MICROSECONDS_A_SKIP = 0.5
 MICROSECONDS_ANYHOW = 20.0
 
@@ -74,7 +85,16 @@ class Retrieve(Struct, frozen=True):
         return cls(tuple(ids), with_payload(payload, default=True), with_vector(vector))
 
 
-Request = QueryRequest | SearchRequest | QueryBatchRequest | ScrollRequest | CountRequest | Retrieve
+Request = (
+    QueryRequest
+    | SearchRequest
+    | QueryBatchRequest
+    | ScrollRequest
+    | CountRequest
+    | FacetRequest
+    | Retrieve
+)
+Page = tuple[list[Record], Offset | None]
 
 
 def answer(view: ShardView, request: Request, deadline: Deadline = NEVER) -> Any:
@@ -99,31 +119,47 @@ def deadline_of(request: Request) -> Deadline:
 # -- queries
 
 
+class Found(NamedTuple):
+    """The points of a query, best first, with their scores, and where they stand in an order."""
+
+    hits: Hits
+    scores: NDArray[np.float32]
+    values: list[float] | None = None
+
+    def from_place(self, first: int) -> Found:
+        """Leave out the first of them."""
+        hits = self.hits._replace(
+            owners=self.hits.owners[first:], offsets=self.hits.offsets[first:]
+        )
+        values = None if self.values is None else self.values[first:]
+        return Found(hits, self.scores[first:], values)
+
+
 def _query(view: ShardView, request: QueryRequest, deadline: Deadline) -> list[ScoredPoint]:
-    wanted = request.limit + request.offset
-    if not request.limit:
+    trace = Trace() if request.explain else NO_TRACE
+    points = _points(view, request, deadline, trace)
+    return Explained(points, trace.plans) if request.explain else points
+
+
+def _points(
+    view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace
+) -> list[ScoredPoint]:
+    if not request.limit and not isinstance(request.query, TextQuery):
         return []
-    if request.query is None:
-        hits = scroll.page(view, None, wanted, request.filter, deadline)
-        scores = np.ones(len(hits.offsets), np.float32)
-    else:
-        hits, scores = _nearest(view, request, wanted, deadline)
-    hits, scores = _above(hits, scores, request, view)
-    if first := request.offset:
-        hits = hits._replace(owners=hits.owners[first:], offsets=hits.offsets[first:])
-        scores = scores[first:]
-    return scored(hits, scores, request.with_payload, request.with_vector)
+    found = RANKINGS[type(request.query)](view, request, deadline, trace)
+    if request.offset:
+        found = found.from_place(request.offset)
+    return scored(found.hits, found.scores, request.with_payload, request.with_vector, found.values)
 
 
-def _nearest(
-    view: ShardView, request: QueryRequest | SearchRequest, k: int, deadline: Deadline
-) -> tuple[Hits, NDArray[np.float32]]:
-    leaf = _leaf(view, request, k)
-    hits = search(view, leaf, deadline)
-    return hits, to_score(leaf.metric, hits.distances)
+def _nearest(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
+    leaf = _leaf(view, request, request.limit + request.offset)
+    hits = search(view, leaf, deadline, trace)
+    scores = to_score(leaf.metric, hits.distances)
+    return _above(Found(hits, scores), request, larger_is_better(leaf.metric))
 
 
-def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Leaf:
+def _leaf(view: ShardView, request: QueryRequest, k: int) -> Leaf:
     query = cast(NearestQuery, request.query)
     name = query.using or ""
     metric = view.segments[-1].column(name).metric
@@ -143,21 +179,55 @@ def _leaf(view: ShardView, request: QueryRequest | SearchRequest, k: int) -> Lea
     )
 
 
-def _above(
-    hits: Hits, scores: NDArray[np.float32], request: QueryRequest | SearchRequest, view: ShardView
-) -> tuple[Hits, NDArray[np.float32]]:
+def _above(found: Found, request: QueryRequest, similar: bool) -> Found:
     """Return what is better than the score threshold: above it for similarities, else below.
 
-    As in Qdrant a score equal to it is left out, and it has no meaning without a query.
+    As in Qdrant a score equal to it is left out.
     """
     threshold = request.score_threshold
-    if threshold is None or request.query is None:
-        return hits, scores
-    name = cast(NearestQuery, request.query).using or ""
-    similar = larger_is_better(view.segments[-1].column(name).metric)
-    passes = scores > threshold if similar else scores < threshold
+    if threshold is None:
+        return found
+    passes = found.scores > threshold if similar else found.scores < threshold
+    hits = found.hits
     kept = hits._replace(owners=hits.owners[passes], offsets=hits.offsets[passes])
-    return kept, scores[passes]
+    return Found(kept, found.scores[passes])
+
+
+def _by_text(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
+    query, count = cast(TextQuery, request.query), request.limit + request.offset
+    found = Found(*rank_by_text(view, query, request.filter, count, deadline, trace))
+    return _above(found, request, similar=True)
+
+
+def _by_id(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
+    wanted = request.limit + request.offset
+    return _alike(scroll.page(view, None, wanted, request.filter, deadline, trace))
+
+
+def _by_chance(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
+    wanted = request.limit + request.offset
+    return _alike(sample(view, request.filter, wanted, deadline, trace))
+
+
+def _by_order(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
+    order, wanted = cast(OrderBy, request.query), request.limit + request.offset
+    found = ordered(view, order, request.filter, wanted, deadline, trace=trace)
+    return _alike(found.hits)._replace(values=found.values)
+
+
+def _alike(hits: Hits) -> Found:
+    """Points that no score tells apart."""
+    return Found(hits, np.ones(len(hits.offsets), np.float32))
+
+
+RANKINGS: dict[type, Callable[[ShardView, Any, Deadline, Trace], Found]] = {
+    NearestQuery: _nearest,
+    TextQuery: _by_text,
+    OrderBy: _by_order,
+    Sample: _by_chance,
+    type(None): _by_id,
+}
+"""What a QueryRequest may rank by, and who finds the points."""
 
 
 def _search(view: ShardView, request: SearchRequest, deadline: Deadline) -> list[ScoredPoint]:
@@ -178,11 +248,11 @@ def _batch(
 # -- other reads
 
 
-def _scroll(
-    view: ShardView, request: ScrollRequest, deadline: Deadline
-) -> tuple[list[Record], PointId | None]:
+def _scroll(view: ShardView, request: ScrollRequest, deadline: Deadline) -> Page:
     limit = request.limit
-    start = None if request.offset is None else encode_ids([request.offset])[0]
+    if request.order_by is not None:
+        return _scroll_in_order(view, request, request.order_by, deadline)
+    start = None if request.offset is None else encode_ids([cast(PointId, request.offset)])[0]
     hits = scroll.page(view, start, limit + 1, request.filter, deadline)
     more = hits._replace(owners=hits.owners[limit:], offsets=hits.offsets[limit:])
     page = hits._replace(owners=hits.owners[:limit], offsets=hits.offsets[:limit])
@@ -191,14 +261,34 @@ def _scroll(
     return found, following[0].id if following else None
 
 
+def _scroll_in_order(
+    view: ShardView, request: ScrollRequest, order: OrderBy, deadline: Deadline
+) -> Page:
+    limit, after = request.limit, cast("OrderCursor | None", request.offset)
+    if not limit:
+        return [], after
+    hits, values = ordered(view, order, request.filter, limit + 1, deadline, after)
+    page = hits._replace(owners=hits.owners[:limit], offsets=hits.offsets[:limit])
+    found = records(page, request.with_payload, request.with_vector, values[:limit])
+    more = len(values) > limit
+    return found, OrderCursor(values[limit - 1], found[-1].id) if more else None
+
+
 def _count(view: ShardView, request: CountRequest, deadline: Deadline) -> int:
     if request.filter is None:
         return view.points
     return sum(
-        len(matching(request.filter, segment, segment.live(), checkpoint=deadline.check))
+        _count_segment(segment, request.filter, request.exact, deadline)
         for segment in view.segments
         if segment.live_count
     )
+
+
+def _count_segment(view: SegmentView, filter: Filter, exact: bool, deadline: Deadline) -> int:
+    if not exact:
+        return cardinality.approximate(filter, view, view.live_bits(), deadline.check)
+    found = matches(filter, view, view.live_bits(), deadline.check)
+    return bits.count(found, view.watermark)
 
 
 def _retrieve(view: ShardView, request: Retrieve, deadline: Deadline) -> list[Record]:
@@ -224,6 +314,7 @@ ANSWERS: dict[type, Callable[[ShardView, Any, Deadline], Any]] = {
     QueryBatchRequest: _batch,
     ScrollRequest: _scroll,
     CountRequest: _count,
+    FacetRequest: facet,
     Retrieve: _retrieve,
 }
 
@@ -241,27 +332,60 @@ def estimate(view: ShardView, request: Request) -> float:
         return MICROSECONDS_ANYHOW + MICROSECONDS_A_PAYLOAD * len(request.point_ids)
     cost = MICROSECONDS_ANYHOW
     if request.filter is not None:
-        cost += MICROSECONDS_A_PAYLOAD * view.points
+        cost += _filter_cost(view, request.filter)
     if isinstance(request, CountRequest):
         return cost
+    if isinstance(request, FacetRequest):
+        return cost + _reading_cost(view, request.key)
     cost += MICROSECONDS_A_PAYLOAD * request.limit
-    if not isinstance(request, ScrollRequest):
-        cost += MICROSECONDS_A_SKIP * request.offset
-    if isinstance(request, ScrollRequest) or request.query is None:
-        return cost + view.points * NANOSECONDS_A_FLOAT / 100
-    return cost + _search_cost(view, request)
+    if isinstance(request, ScrollRequest):
+        key = None if request.order_by is None else request.order_by.key
+        return cost + (_passing_cost(view) if key is None else _reading_cost(view, key))
+    cost += MICROSECONDS_A_SKIP * request.offset
+    if isinstance(request.query, NearestQuery):
+        return cost + _search_cost(view, request, request.query)
+    if isinstance(request.query, OrderBy):
+        return cost + _reading_cost(view, request.query.key)
+    if isinstance(request.query, TextQuery):
+        return cost + _reading_cost(view, request.query.field)
+    return cost + _passing_cost(view)
 
 
-def _search_cost(view: ShardView, request: QueryRequest | SearchRequest) -> float:
+def _passing_cost(view: ShardView) -> float:
+    """What it takes to look at every point's id, or to pass over its place in an index."""
+    return view.points * MICROSECONDS_A_PLACE
+
+
+def _reading_cost(view: ShardView, key: str) -> float:
+    """What it takes to look at a field of every point: by its index, or else in the payloads."""
+    return sum(
+        part.watermark
+        * (MICROSECONDS_A_PAYLOAD if part.index(key) is None else MICROSECONDS_A_PLACE)
+        for part in view.segments
+    )
+
+
+def _filter_cost(view: ShardView, filter: Filter) -> float:
+    """What a filter takes: by its indexes, or as soon as one is wanting, by all payloads."""
+    return sum(
+        part.watermark * MICROSECONDS_A_PLACE * filter.nodes
+        if is_indexed(filter, part)
+        else part.watermark * MICROSECONDS_A_PAYLOAD
+        for part in view.segments
+    )
+
+
+def _search_cost(
+    view: ShardView, request: QueryRequest | SearchRequest, query: NearestQuery
+) -> float:
     params = request.params or USUAL
-    name = cast(NearestQuery, request.query).using or ""
+    name = query.using or ""
     known = view.config.vectors.get(name)
-    size = stride_of(known.size) if known is not None else 0
+    size = known.size if known is not None else 0
     cost = 0.0
     for segment in view.segments:
         if name in segment.segment.graphs and not params.exact:
-            ef = params.hnsw_ef or view.settings.hnsw[name].ef_construct
-            cost += ef * (MICROSECONDS_A_STEP + 16 * size * NANOSECONDS_A_FLOAT / 1000)
+            cost += walk_cost(params.hnsw_ef or view.settings.hnsw[name].ef_construct, size)
         else:
-            cost += segment.watermark * size * NANOSECONDS_A_FLOAT / 1000
+            cost += scan_cost(segment.watermark, size)
     return cost

@@ -33,25 +33,36 @@ class Shown(NamedTuple):
 
 
 def scored(
-    hits: Hits, scores: NDArray[np.float32], with_payload: WithPayload, with_vector: WithVector
+    hits: Hits,
+    scores: NDArray[np.float32],
+    with_payload: WithPayload,
+    with_vector: WithVector,
+    values: list[float] | None = None,
 ) -> list[ScoredPoint]:
-    """Return the hits as ScoredPoints, in their order."""
+    """Return the hits as ScoredPoints, in their order; `values` say where they stand in another."""
     if not len(hits.offsets):
         return []
     ids = decode_ids(_gather(hits, lambda view: view.ids))
     versions = _gather(hits, lambda view: view.segment.versions).tolist()
     payloads, vectors = show_hits(hits, with_payload, with_vector)
-    rows = zip(ids, versions, scores.tolist(), payloads, vectors, strict=True)
+    order: Sequence[float | None] = values or nothing(len(ids))
+    rows = zip(ids, versions, scores.tolist(), payloads, vectors, order, strict=True)
     return [ScoredPoint(*row) for row in rows]
 
 
-def records(hits: Hits, with_payload: WithPayload, with_vector: WithVector) -> list[Record]:
-    """Return the hits as Records, in their order."""
+def records(
+    hits: Hits,
+    with_payload: WithPayload,
+    with_vector: WithVector,
+    values: list[float] | None = None,
+) -> list[Record]:
+    """Return the hits as Records, in their order; `values` say where they stand in another."""
     if not len(hits.offsets):
         return []
     ids = decode_ids(_gather(hits, lambda view: view.ids))
     payloads, vectors = show_hits(hits, with_payload, with_vector)
-    return [Record(*row) for row in zip(ids, payloads, vectors, strict=True)]
+    order: Sequence[float | None] = values or nothing(len(ids))
+    return [Record(*row) for row in zip(ids, payloads, vectors, order, strict=True)]
 
 
 def _gather(hits: Hits, column: Callable[[SegmentView], NDArray[Any]]) -> NDArray[Any]:
@@ -65,11 +76,15 @@ def _gather(hits: Hits, column: Callable[[SegmentView], NDArray[Any]]) -> NDArra
     return rows
 
 
+def nothing(count: int) -> list[None]:
+    """What is shown of hits where nothing is asked for."""
+    return [None] * count
+
+
 def show_hits(hits: Hits, with_payload: WithPayload, with_vector: WithVector) -> Shown:
     """Read what is to be shown of each hit."""
-    nothing: list[None] = [None] * len(hits.offsets)
-    payloads: Sequence[Payload | None] = nothing
-    vectors: Sequence[ResultVector | None] = nothing
+    payloads: Sequence[Payload | None] = nothing(len(hits.offsets))
+    vectors: Sequence[ResultVector | None] = nothing(len(hits.offsets))
     show = _payload_shower(with_payload)
     if show is not None:
         payloads = [show(view.payload(offset)) for view, offset in _places(hits)]

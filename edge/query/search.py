@@ -8,21 +8,28 @@ Invariants
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DeadlineExceeded
-from edge.filter.mask import matching
+from edge.filter.mask import matches
 from edge.model.filter import Filter
 from edge.query.deadline import Deadline
+from edge.query.trace import NO_TRACE, Note, Trace
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.dense import Bits, Block, Offsets
 from edge_kernels import bits, hnsw, scan
 
 ROWS_A_BLOCK = 16_384
 """Rows scanned between two looks at the deadline: one or two milliseconds."""
+
+
+NANOSECONDS_A_FLOAT: Final = 0.25
+MICROSECONDS_A_STEP: Final = 0.6
+LINKS_A_STEP: Final = 16
+"""What a distance costs, by the length of its rows, and a step through a graph besides."""
 
 
 class Leaf(NamedTuple):
@@ -57,13 +64,19 @@ class Hits(NamedTuple):
     distances: NDArray[np.float32]
 
 
-def search(view: ShardView, leaf: Leaf, deadline: Deadline) -> Hits:
+def no_distances(count: int) -> NDArray[np.float32]:
+    """Distances of hits that have none."""
+    return np.zeros(count, np.float32)
+
+
+def search(view: ShardView, leaf: Leaf, deadline: Deadline, trace: Trace = NO_TRACE) -> Hits:
     """Search all segments for one leaf, and merge by (distance, id)."""
     found: list[Found] = []
     for segment in view.segments:
         if segment.live_count:
             try:
-                found.append(_search_segment(segment, leaf, deadline))
+                with trace.segment(segment) as note:
+                    found.append(_search_segment(segment, leaf, deadline, note))
             except DeadlineExceeded:
                 if not deadline.best_effort:
                     raise
@@ -88,30 +101,50 @@ def merge(found: list[Found], k: int) -> Hits:
     return Hits(segments, owners[best], offsets[best], distances[best])
 
 
-def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline) -> Found:
-    graph = view.segment.graphs.get(leaf.name)
-    if graph is None and _is_left_out(view, leaf):
+def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline, note: Note) -> Found:
+    graph = None if leaf.exact else view.segment.graphs.get(leaf.name)
+    if leaf.name not in view.segment.graphs and _is_left_out(view, leaf):
+        note.way = "left out"
         return Found(view, np.empty(0, np.uint32), np.empty(0, np.float32))
     allowed = view.allowed(leaf.name)
     if leaf.filter is None:
-        if graph is None or leaf.exact:
+        note.way = "scan" if graph is None else "graph"
+        if graph is None:
             return _scan(view, leaf, allowed, deadline)
         return _walk(view, graph, leaf, allowed)
-    matches = _matches(view, leaf, allowed, deadline)
-    row_bytes = view.column(leaf.name).dim * 4
-    if graph is None or leaf.exact or len(matches) * row_bytes <= leaf.full_scan_bytes:
-        return _scan_few(view, leaf, matches, deadline)
-    return _walk(view, graph, leaf, bits.from_offsets(view.watermark, matches))
+    among = view.live_bits() if allowed is None else allowed
+    found = matches(leaf.filter, view, among, deadline.check)
+    note.filtered(leaf.filter, found)
+    count = bits.count(found, view.watermark)
+    if graph is None or _is_scanned(count, view, leaf):
+        note.way = "scan of matches"
+        return _scan_few(view, leaf, bits.to_offsets(found, view.watermark), deadline)
+    note.way = "filtered graph"
+    return _walk(view, graph, leaf, found)
+
+
+def _is_scanned(count: int, view: SegmentView, leaf: Leaf) -> bool:
+    """Whether that many matches are better compared one by one: because the config says so, or
+    because a walk that has to pass by all the others would take longer."""
+    dim = view.column(leaf.name).dim
+    if count * dim * 4 <= leaf.full_scan_bytes:
+        return True
+    walk = walk_cost(leaf.ef, dim) * view.live_count / max(1, count)
+    return scan_cost(count, dim) < walk
+
+
+def scan_cost(rows: int, dim: int) -> float:
+    """Return roughly how many microseconds it takes to compare so many rows."""
+    return rows * dim * NANOSECONDS_A_FLOAT / 1000
+
+
+def walk_cost(ef: int, dim: int) -> float:
+    """Return roughly how many microseconds a walk through a graph takes."""
+    return ef * (MICROSECONDS_A_STEP + scan_cost(LINKS_A_STEP, dim))
 
 
 def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
     return leaf.unindexed_bytes is not None and view.bytes_of(leaf.name) > leaf.unindexed_bytes
-
-
-def _matches(view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline) -> Offsets:
-    assert leaf.filter is not None
-    candidates = view.live() if allowed is None else bits.to_offsets(allowed, view.watermark)
-    return matching(leaf.filter, view, candidates, checkpoint=deadline.check)
 
 
 def _walk(view: SegmentView, graph: hnsw.Graph, leaf: Leaf, allowed: Bits | None) -> Found:

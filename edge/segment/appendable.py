@@ -3,6 +3,8 @@
 Invariants
 - Rows are only added at the end, by one writer; below `count` nothing changes.
 - `count` grows after all columns have the row.
+- A field index may be behind: of the rows that came before it a few are indexed at once, more by
+  each append that follows, and all when the tail is sealed, which the optimizer does for it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.model.config import EdgeVectorParams
+from edge.model.payload import decoder_of
+from edge.model.schema import NO_SCHEMA, IndexedField, Schema
+from edge.payload.field_index import FieldIndex, GrowingIndex, top_keys
 from edge.payload.storage import GrowingPayloads
 from edge.segment.id_tracker import IdTracker
 from edge.segment.rows import RowBlock
@@ -21,13 +26,21 @@ from edge.vectors.metric import metric_of
 from edge_kernels.distance import stride_of
 from edge_kernels.hnsw import Graph
 
+BACKLOG_A_STEP = 1024
+"""Rows that came before an index and are indexed by one append."""
+
 
 class AppendableSegment:
     """Columns that grow."""
 
     entry = None  # no file of its own
 
-    def __init__(self, number: int, vectors: Mapping[str, EdgeVectorParams]) -> None:
+    def __init__(
+        self,
+        number: int,
+        vectors: Mapping[str, EdgeVectorParams],
+        schema: Schema = NO_SCHEMA,
+    ) -> None:
         self.number = number
         self.tracker = IdTracker.growing()
         self.versions: NDArray[np.uint64] = np.zeros(64, np.uint64)
@@ -37,6 +50,8 @@ class AppendableSegment:
             for name, params in vectors.items()
         }
         self.graphs: dict[str, Graph] = {}
+        self._fields: dict[str, GrowingIndex] = {}
+        self.use(schema)
 
     @property
     def count(self) -> int:
@@ -55,6 +70,45 @@ class AppendableSegment:
         self.payloads.append(rows.payloads)
         self._append_versions(start, count, version)
         self.tracker.append(rows.ids)
+        self._index(count + BACKLOG_A_STEP)
+
+    def use(self, schema: Schema) -> None:
+        """Index the fields of this schema from now on, and no others."""
+        kept = {
+            path: known
+            for path, known in self._fields.items()
+            if path in schema and known.field.params == schema[path].params
+        }
+        new = {path: GrowingIndex(path, schema[path]) for path in schema if path not in kept}
+        self._fields = {**kept, **new}
+        self._index(BACKLOG_A_STEP)
+
+    def is_indexed_by(self, schema: Schema) -> bool:
+        """Whether every field of the schema is indexed up to the newest row."""
+        return all(
+            (known := self._fields.get(path)) is not None and known.covered == self.count
+            for path in schema
+        )
+
+    def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
+        """See Segment."""
+        known = self._fields.get(path)
+        if known is None or known.field.params != field.params:
+            return None
+        return known.at(watermark)
+
+    def _index(self, rows: int) -> None:
+        """Let each field index take up to so many rows more."""
+        waiting: dict[int, list[GrowingIndex]] = {}
+        for known in self._fields.values():
+            if known.covered < self.count:
+                waiting.setdefault(known.covered, []).append(known)
+        for first, together in waiting.items():
+            decode = decoder_of(top_keys(known.path for known in together))
+            blobs = self.payloads.many(range(first, min(first + rows, self.count)))
+            documents = [decode(blob) if blob else {} for blob in blobs]
+            for known in together:
+                known.append(documents)
 
     def _append_versions(self, start: int, count: int, version: int) -> None:
         if start + count > len(self.versions):

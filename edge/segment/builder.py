@@ -8,6 +8,7 @@ Invariants
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,8 +25,18 @@ from edge.disk.manifest import FileEntry, SegmentEntry
 from edge.disk.storage import Storage
 from edge.errors import StorageFault
 from edge.model.config import EdgeVectorParams
+from edge.model.payload import decoder_of
+from edge.model.schema import NO_SCHEMA, Schema
+from edge.payload.field_index import FieldIndex, GrowingIndex, top_keys
 from edge.segment.id_tracker import IdTracker
-from edge.segment.immutable import ImmutableSegment, write_graph
+from edge.segment.immutable import (
+    FIELD_ROLE,
+    FieldFile,
+    ImmutableSegment,
+    with_fields,
+    write_field,
+    write_graph,
+)
 from edge.segment.view import SegmentView
 from edge.vectors.dense import Bits, Block, BuiltDense, Offsets
 from edge.vectors.metric import metric_of
@@ -65,11 +76,13 @@ def build_segment(
     vectors: Mapping[str, EdgeVectorParams],
     graphs: Mapping[str, GraphPlan],
     pulse: Pulse,
+    schema: Schema = NO_SCHEMA,
 ) -> Built:
-    """Write the live rows of `sources` as segment `number`, with the graphs asked for."""
+    """Write the live rows of `sources` as segment `number`, with the graphs asked for and the
+    field indexes of the schema."""
     live = [view.live() for view in sources]
     with _removed_on_failure(storage, files.segment_folder(number)):
-        return _build(storage, number, sources, live, vectors, graphs, pulse)
+        return _build(storage, number, sources, live, vectors, graphs, pulse, schema)
 
 
 def _build(
@@ -80,6 +93,7 @@ def _build(
     vectors: Mapping[str, EdgeVectorParams],
     graphs: Mapping[str, GraphPlan],
     pulse: Pulse,
+    schema: Schema,
 ) -> Built:
     writer = _SegmentWriter(storage, number, sum(len(offsets) for offsets in live), pulse)
     gathered = [(view, offsets) for view, offsets in zip(sources, live, strict=True)]
@@ -97,8 +111,10 @@ def _build(
         for place, name in enumerate(vectors)
         if name in graphs
     }
+    indexes = writer.fields(schema, gathered, number)
+    entry = writer.entry(list(vectors))
     segment = ImmutableSegment(
-        number, writer.entry(list(vectors)), IdTracker.of(ids), versions, payloads, columns, built
+        number, entry, IdTracker.of(ids), versions, payloads, columns, built, indexes
     )
     return Built(segment, _moves(sources, live))
 
@@ -131,6 +147,38 @@ def add_graphs(
         source.payloads,
         source.vectors,
         built,
+        source.fields,
+    )
+    return Built(segment, [np.arange(view.watermark, dtype=np.int64)])
+
+
+def add_fields(
+    storage: Storage,
+    view: SegmentView,
+    source: ImmutableSegment,
+    schema: Schema,
+    job: int,
+    pulse: Pulse,
+) -> Built:
+    """Give a built segment the field indexes of the schema: the columns, the graphs and whatever
+    index it has already stay. `job` is a number that no file of it was named by."""
+    writer = _SegmentWriter(storage, source.number, source.entry.rows, pulse)
+    kept = [
+        FieldFile(*file)
+        for file in source.entry.meta.get("fields", [])
+        if file[0] in schema and source.index(file[0], schema[file[0]], view.watermark)
+    ]
+    known = {file.path: source.fields[file.path] for file in kept}
+    missing = {path: field for path, field in schema.items() if path not in known}
+    rows = np.arange(source.entry.rows, dtype=np.uint32)
+    with writer.removing_on_failure():
+        made = writer.fields(missing, [(view, rows)], job)
+    new = writer.entry([])
+    new_fields = [FieldFile(*file) for file in new.meta.get("fields", [])]
+    segment = dataclasses.replace(
+        source,
+        entry=with_fields(source.entry, new.files, [*kept, *new_fields]),
+        fields={**known, **made},
     )
     return Built(segment, [np.arange(view.watermark, dtype=np.int64)])
 
@@ -169,6 +217,17 @@ class _SegmentWriter:
             meta={"vectors": names, **self._meta},
         )
 
+    @contextmanager
+    def removing_on_failure(self) -> Iterator[None]:
+        """Leave none of the files that were written here if the body fails."""
+        try:
+            yield
+        except BaseException:
+            for file in self._files.values():
+                with suppress(StorageFault):
+                    self._storage.remove_tree(file.name)
+            raise
+
     def array(self, role: str, array: NDArray[Any]) -> None:
         """Write one column whole."""
         name = files.segment_file(self._number, role)
@@ -181,10 +240,16 @@ class _SegmentWriter:
         return BlobFile.open(self._storage, self._files["payload"])
 
     def _each_payload(self, gathered: Sequence[tuple[SegmentView, Offsets]]) -> Iterator[Blob]:
+        for blobs in self._payload_slices(gathered):
+            yield from blobs
+
+    def _payload_slices(
+        self, gathered: Sequence[tuple[SegmentView, Offsets]]
+    ) -> Iterator[Sequence[Blob]]:
         for view, offsets in gathered:
             for first in range(0, len(offsets), ROWS_A_SLICE):
                 self._pulse(0.0)
-                yield from view.payloads_at(offsets[first : first + ROWS_A_SLICE])
+                yield view.payloads_at(offsets[first : first + ROWS_A_SLICE])
 
     def column(
         self,
@@ -216,6 +281,33 @@ class _SegmentWriter:
                 few = offsets[first : first + ROWS_A_SLICE]
                 yield column.gather(few, matrix[done : done + len(few)])
                 done += len(few)
+
+    def fields(
+        self, schema: Schema, gathered: Sequence[tuple[SegmentView, Offsets]], job: int
+    ) -> dict[str, FieldIndex]:
+        """Read the payloads once, and write an index of each field."""
+        growing = [GrowingIndex(path, field) for path, field in schema.items()]
+        if growing:
+            decode = decoder_of(top_keys(schema))
+            for blobs in self._payload_slices(gathered):
+                documents = [decode(blob) if len(blob) else {} for blob in blobs]
+                for index in growing:
+                    self._pulse(0.0)
+                    index.append(documents)
+        written = {
+            index.path: self._field(place, index, job) for place, index in enumerate(growing)
+        }
+        if written:
+            self._meta["fields"] = [list(file) for file, _ in written.values()]
+        return {path: index for path, (_, index) in written.items()}
+
+    def _field(self, place: int, index: GrowingIndex, job: int) -> tuple[FieldFile, FieldIndex]:
+        self._pulse(0.0)
+        role = f"{FIELD_ROLE}{job}-{place}"
+        path = files.segment_file(self._number, role)
+        self._storage.remove_tree(path)  # what an earlier build could not finish
+        self._files[role], file, built = write_field(self._storage, path, role, index)
+        return file, built
 
     def graph(self, place: int, column: BuiltDense, deleted: Bits | None, plan: GraphPlan) -> Graph:
         """Build a graph over the rows that have the vector and are not deleted, and write it."""

@@ -3,15 +3,18 @@
 Invariants
 - Its files never change; every byte was checked before it is used (payloads: at first touch).
 - All rows of a file were live when it was built; what died since is in the views' tombstones.
+- A field index is never needed: one that is damaged is left out, and the optimizer makes it anew.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +22,12 @@ from edge.disk.array_file import aligned, read_array, write_array
 from edge.disk.blob_file import BlobFile
 from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
+from edge.disk.packed_file import Layout, read_packed, write_packed
 from edge.disk.storage import Storage
 from edge.errors import CorruptData
 from edge.model.config import EdgeVectorParams
+from edge.model.schema import IndexedField, Schema, decode_field, encode_field, is_mapped
+from edge.payload.field_index import FieldIndex, GrowingIndex, built_index
 from edge.segment.id_tracker import IdTracker
 from edge.vectors.dense import Bits, BuiltDense
 from edge.vectors.metric import metric_of
@@ -41,6 +47,18 @@ class ImmutableSegment:
     payloads: BlobFile
     vectors: dict[str, BuiltDense]
     graphs: dict[str, Graph]
+    fields: dict[str, FieldIndex]
+
+    def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
+        """See Segment."""
+        found = self.fields.get(path)
+        return found if found is not None and found.field.params == field.params else None
+
+    def is_indexed_by(self, schema: Schema) -> bool:
+        """Whether it has an index of every field of the schema, as the schema says, and no more."""
+        return self.fields.keys() == schema.keys() and all(
+            known.field.params == schema[path].params for path, known in self.fields.items()
+        )
 
 
 def load_segment(
@@ -57,8 +75,9 @@ def load_segment(
         columns[name] = _load_column(storage, entry, place, vectors[name])
         if f"graph-{place}" in entry.files:
             graphs[name] = load_graph(storage, entry, place)
+    entry, indexes = load_fields(storage, entry)
     segment = ImmutableSegment(
-        entry.id, entry, IdTracker.of(ids), versions, payloads, columns, graphs
+        entry.id, entry, IdTracker.of(ids), versions, payloads, columns, graphs, indexes
     )
     return segment, _bits(storage, entry, "deleted")
 
@@ -138,3 +157,68 @@ def _unpacked(packed: NDArray[np.uint8], layout: GraphLayout) -> dict[str, NDArr
         arrays[key] = own.view(np.dtype(dtype)).reshape(shape)
         position += size
     return arrays
+
+
+# -- field indexes
+
+
+class FieldFile(NamedTuple):
+    """What `meta["fields"]` says of one field index: its path, how it was asked for, its role."""
+
+    path: str
+    params: bytes
+    role: str
+    layout: Layout
+
+
+FIELD_ROLE = "field-"
+
+
+def write_field(
+    storage: Storage, name: str, role: str, index: GrowingIndex
+) -> tuple[FileEntry, FieldFile, FieldIndex]:
+    """Write a field's index to the new file `name`, and read it as it was asked to be read."""
+    entry, layout = write_packed(storage, name, index.arrays())
+    file = FieldFile(index.path, encode_field(index.field), role, layout)
+    return entry, file, _read_field(storage, entry, file, index.covered)
+
+
+def load_fields(
+    storage: Storage, entry: SegmentEntry
+) -> tuple[SegmentEntry, dict[str, FieldIndex]]:
+    """Return the field indexes of a segment, and its entry without those that are damaged."""
+    sound: list[FieldFile] = []
+    indexes: dict[str, FieldIndex] = {}
+    for given in entry.meta.get("fields", []):
+        with suppress(CorruptData):
+            file = FieldFile(*given)
+            index = _read_field(storage, _file(entry, file.role), file, entry.rows)
+            indexes[file.path] = index
+            sound.append(file)
+    return with_fields(entry, {}, sound), indexes
+
+
+def with_fields(
+    entry: SegmentEntry, files: Mapping[str, FileEntry], fields: Sequence[FieldFile]
+) -> SegmentEntry:
+    """Return the entry with these field indexes and no others; `files` are new ones by role."""
+    named = {file.role for file in fields}
+    every = {**entry.files, **files}
+    kept = {
+        role: file
+        for role, file in every.items()
+        if not role.startswith(FIELD_ROLE) or role in named
+    }
+    meta = {key: value for key, value in entry.meta.items() if key != "fields"}
+    if fields:
+        meta["fields"] = [list(file) for file in fields]
+    return msgspec.structs.replace(entry, files=kept, meta=meta)
+
+
+def _read_field(storage: Storage, entry: FileEntry, file: FieldFile, rows: int) -> FieldIndex:
+    field = decode_field(file.params)
+    arrays = read_packed(storage, entry, file.layout, resident=not is_mapped(field.params))
+    try:
+        return built_index(field, arrays, rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptData(f"index of {file.path!r}: {error!r}", entry.name) from error

@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from edge.disk.manifest import SegmentEntry
 from edge.errors import UnknownVector
 from edge.model.config import EdgeConfig, Settings
-from edge.model.payload import decode_payload
+from edge.model.json_path import canonical
+from edge.model.payload import decode_payload, decoder_of
+from edge.model.schema import NO_SCHEMA, IndexedField, Schema
+from edge.payload.field_index import FieldIndex
 from edge.payload.storage import PayloadColumn
 from edge.segment.id_tracker import IdRows, IdTracker, Places
 from edge.vectors.dense import Bits, Block, DenseColumn, Offsets
@@ -64,19 +67,45 @@ class Segment(Protocol):
         """The HNSW graphs by vector name; none in the tail."""
         ...
 
+    def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
+        """The index of the field at the canonical path, as of the watermark; None where there is
+        none that is as `field` asks."""
+        ...
+
+    def is_indexed_by(self, schema: Schema) -> bool:
+        """Whether it has an index of every field of the schema, as the schema says."""
+        ...
+
 
 class SegmentView:
-    """One segment as it was at one moment: (segment, watermark, deleted)."""
+    """One segment as it was at one moment: (segment, watermark, deleted), and the schema then."""
 
-    __slots__ = ("_allowed", "_live", "deleted", "deleted_count", "segment", "watermark")
+    __slots__ = (
+        "_allowed",
+        "_live",
+        "_live_bits",
+        "deleted",
+        "deleted_count",
+        "schema",
+        "segment",
+        "watermark",
+    )
 
-    def __init__(self, segment: Segment, watermark: int, deleted: Bits | None = None) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        watermark: int,
+        deleted: Bits | None = None,
+        schema: Schema = NO_SCHEMA,
+    ) -> None:
         self.segment = segment
         self.watermark = watermark
         self.deleted = deleted
+        self.schema = schema
         self.deleted_count = 0 if deleted is None else bits.count(deleted, watermark)
         self._allowed: dict[str, Bits | None] = {}
         self._live: Offsets | None = None
+        self._live_bits: Bits | None = None
 
     @property
     def live_count(self) -> int:
@@ -101,6 +130,14 @@ class SegmentView:
                 self._live = bits.to_offsets(~self.deleted, self.watermark)
         return self._live
 
+    def live_bits(self) -> Bits:
+        """Return the bits of all live points."""
+        if self._live_bits is None:
+            everything = bits.ones(self.watermark)
+            dead = self.deleted
+            self._live_bits = everything if dead is None else bits.and_not(everything, dead)
+        return self._live_bits
+
     def allowed(self, name: str) -> Bits | None:
         """Return the bits of the points that live and have this vector; None if all do."""
         if name not in self._allowed:
@@ -124,13 +161,11 @@ class SegmentView:
         except KeyError:
             raise UnknownVector(f"there is no vector named {name!r}") from None
 
-    def has_vector(self, name: str) -> NDArray[np.bool_]:
-        """Return bool[watermark]: which points have this vector."""
+    def has_vector(self, name: str) -> Bits:
+        """Return the bits of the points that have this vector."""
         missing = self.column(name).missing(self.watermark)
-        has = np.ones(self.watermark, bool)
-        if missing is not None:
-            has[bits.to_offsets(missing, self.watermark)] = False
-        return has
+        everything = bits.ones(self.watermark)
+        return everything if missing is None else bits.and_not(everything, missing)
 
     def has_vector_at(self, offsets: Offsets, name: str) -> NDArray[np.bool_]:
         """Return bool[m]: which of these points have this vector."""
@@ -154,6 +189,27 @@ class SegmentView:
         blob = self.segment.payloads.get(offset)
         return decode_payload(blob) if len(blob) else {}
 
+    def reader(self, keys: frozenset[str]) -> Callable[[int], dict[str, Any]]:
+        """Return what decodes, of the payload at an offset, what it has at these top-level keys."""
+        get, decode = self.segment.payloads.get, decoder_of(keys)
+
+        def read(offset: int) -> dict[str, Any]:
+            blob = get(offset)
+            return decode(blob) if len(blob) else {}
+
+        return read
+
+    def field(self, key: str) -> IndexedField | None:
+        """Return what the schema says of the field at a path; None where it says nothing."""
+        return self.schema.get(canonical(key)) if self.schema else None
+
+    def index(self, key: str) -> FieldIndex | None:
+        """Return the index of the field at a path, if this segment has it."""
+        field = self.field(key)
+        if field is None:
+            return None
+        return self.segment.index(canonical(key), field, self.watermark)
+
     def vectors_at(self, offsets: Offsets, name: str) -> tuple[NDArray[np.bool_], Block]:
         """Return (bool[m] which have it, float32[m, dim]) for one vector name."""
         column = self.column(name)
@@ -170,13 +226,19 @@ class SegmentView:
 
     def without(self, deleted: Bits) -> SegmentView:
         """Return the same view with other tombstones."""
-        return SegmentView(self.segment, self.watermark, deleted)
+        return SegmentView(self.segment, self.watermark, deleted, self.schema)
+
+    def under(self, schema: Schema) -> SegmentView:
+        """Return the view under a schema; itself where that is its own."""
+        if schema is self.schema:
+            return self
+        return SegmentView(self.segment, self.watermark, self.deleted, schema)
 
 
 class ShardView:
     """The whole shard as it was after operation `sequence`; the last segment is the tail."""
 
-    __slots__ = ("config", "points", "segments", "sequence", "settings")
+    __slots__ = ("config", "points", "schema", "segments", "sequence", "settings")
 
     def __init__(
         self,
@@ -184,10 +246,12 @@ class ShardView:
         segments: tuple[SegmentView, ...],
         config: EdgeConfig,
         settings: Settings,
+        schema: Schema = NO_SCHEMA,
     ) -> None:
         self.sequence = sequence
-        self.segments = segments
+        self.segments = tuple(view.under(schema) for view in segments)
         self.config = config
+        self.schema = schema
         self.settings = settings
         self.points = sum(view.live_count for view in segments)
 
@@ -195,7 +259,11 @@ class ShardView:
         """Return the view with other segments, and if need be another sequence."""
         if sequence is None:
             sequence = self.sequence
-        return ShardView(sequence, tuple(segments), self.config, self.settings)
+        return ShardView(sequence, tuple(segments), self.config, self.settings, self.schema)
+
+    def under(self, schema: Schema, sequence: int) -> ShardView:
+        """Return the view under another schema."""
+        return ShardView(sequence, self.segments, self.config, self.settings, schema)
 
     def locate(self, wanted: IdRows) -> tuple[NDArray[np.int64], Places]:
         """Return (int64[m] position of the segment or -1, int64[m] offset or -1) of these ids."""

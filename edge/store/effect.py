@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.model.schema import Schema
 from edge.segment.appendable import AppendableSegment
 from edge.segment.rows import RowBlock
 from edge.segment.view import SegmentView, ShardView
@@ -25,11 +26,14 @@ class Effect:
     deletes: tuple[tuple[int, Offsets], ...] = ()
     """(position of the segment in the view, offsets that die)"""
     rows: RowBlock | None = None
+    schema: Schema | None = None
+    """The schema from now on, where it changes."""
 
     @property
     def is_nothing(self) -> bool:
         """Whether carrying it out would change nothing."""
-        return not self.deletes and (self.rows is None or not len(self.rows))
+        no_rows = self.rows is None or not len(self.rows)
+        return no_rows and not self.deletes and self.schema is None
 
 
 def carry_out(effect: Effect, view: ShardView, sequence: int) -> ShardView:
@@ -38,6 +42,10 @@ def carry_out(effect: Effect, view: ShardView, sequence: int) -> ShardView:
     for position, offsets in effect.deletes:
         segments[position] = _bury(segments[position], offsets)
     tail = segments[-1].segment
+    if effect.schema is not None:
+        assert isinstance(tail, AppendableSegment)
+        tail.use(effect.schema)
+        view = view.under(effect.schema, sequence)
     if effect.rows is not None and len(effect.rows):
         assert isinstance(tail, AppendableSegment)
         tail.append(effect.rows, sequence)
@@ -57,4 +65,4 @@ def _longer(view: SegmentView, watermark: int) -> SegmentView:
         grown = np.zeros(bits.words_for(watermark), np.uint64)
         grown[: len(deleted)] = deleted
         deleted = grown
-    return SegmentView(view.segment, watermark, deleted)
+    return SegmentView(view.segment, watermark, deleted, view.schema)

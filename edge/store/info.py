@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge.model.request import ShardInfo
-from edge.segment.view import ShardView
+from edge.model.schema import IndexedField, PayloadIndexInfo
+from edge.segment.view import SegmentView, ShardView
 from edge.store.store import Store
+from edge_kernels import bits
 
 
 def info_of(
@@ -21,7 +23,9 @@ def info_of(
         segments_count=sum(1 for segment in view.segments if segment.watermark) or 1,
         points_count=view.points,
         indexed_vectors_count=_indexed(view),
-        payload_schema={},
+        payload_schema={
+            path: _index_info(path, field, view) for path, field in view.schema.items()
+        },
         sequence=view.sequence,
         durable_sequence=store.synced,
         deleted_count=sum(segment.deleted_count for segment in view.segments),
@@ -29,6 +33,19 @@ def info_of(
         optimizer=f"{optimizer}; {fallen}" if fallen else optimizer,
         **store.sizes(),
     )
+
+
+def _index_info(path: str, field: IndexedField, view: ShardView) -> PayloadIndexInfo:
+    params = None if field.plain else field.params
+    return PayloadIndexInfo(field.kind, params, sum(_having(path, part) for part in view.segments))
+
+
+def _having(path: str, view: SegmentView) -> int:
+    """Count the live points that have a value in the index, as far as it is built."""
+    index = view.index(path)
+    if index is None:
+        return 0
+    return bits.count(index.entries.all() & view.live_bits(), view.watermark)
 
 
 def _indexed(view: ShardView) -> int:

@@ -5,6 +5,8 @@ Thresholds and meanings are Qdrant's:
   `deleted_threshold` are dead is rewritten without them;
 - *index*: a segment whose vectors of one name take more than `indexing_threshold` kilobytes gets
   a graph; whatever else has none is merged into the same build, up to `max_segment_size`;
+- *fields*: a built segment whose field indexes are not those of the schema gets the ones that it
+  lacks, where it lies, and loses the others;
 - *merge*: when there are more segments than `default_segment_number` (0: one for each processor,
   at least two), the smallest are made one.
 
@@ -17,13 +19,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edge.disk.storage import Storage
 from edge.model.config import EdgeVectorParams, Settings
-from edge.segment.builder import Built, GraphPlan, Pulse, add_graphs, build_segment
+from edge.model.schema import Schema
+from edge.segment.builder import Built, GraphPlan, Pulse, add_fields, add_graphs, build_segment
 from edge.segment.immutable import ImmutableSegment
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.dense import Offsets
@@ -50,15 +53,18 @@ class Job:
     number: int
     vectors: Mapping[str, EdgeVectorParams]
     settings: Settings
+    schema: Schema = field(default_factory=dict)
 
     def run(self, storage: Storage, pulse: Pulse) -> Built | None:
         """Build the new segment; None when nothing of the sources lives. Shares no state."""
         live = tuple(view for view in self.sources if view.live_count)
         if not live:
             return None
+        first = live[0].segment
+        if self.reason == "fields" and isinstance(first, ImmutableSegment):
+            return add_fields(storage, live[0], first, self.schema, self.number, pulse)
         quick = self.reason in ("seal", "tidy")
         graphs = {} if quick else wanted_graphs(live, self.vectors, self.settings)
-        first = live[0].segment
         if (
             self.reason == "index"
             and len(self.sources) == 1
@@ -66,7 +72,7 @@ class Job:
         ):
             missing = {name: plan for name, plan in graphs.items() if name not in first.graphs}
             return add_graphs(storage, live[0], first, missing, pulse)
-        built = build_segment(storage, self.number, live, self.vectors, graphs, pulse)
+        built = build_segment(storage, self.number, live, self.vectors, graphs, pulse, self.schema)
         return Built(built.segment, _moves_of_all(self.sources, live, built))
 
 
@@ -91,14 +97,24 @@ def wanted_graphs(
     return plans
 
 
-def plan(view: ShardView) -> Plan | None:
-    """Return the next thing worth doing to this view, or None."""
+def plan(view: ShardView, schema: Schema | None = None) -> Plan | None:
+    """Return the next thing worth doing to this view, or None; `schema` is the newest one, where
+    it is not the view's."""
     segments = [segment for segment in view.segments if segment.watermark]
     vectors, settings = view.config.vectors, view.settings
     for rule in (_vacuum, _index, _merge):
         found = rule(segments, vectors, settings)
         if found is not None:
             return found
+    return fields(view, view.schema if schema is None else schema)
+
+
+def fields(view: ShardView, schema: Schema) -> Plan | None:
+    """Return the plan that indexes the fields of one segment as the schema asks, or None. (For a
+    tail, to seal it does.)"""
+    for segment in view.segments:
+        if segment.watermark and not segment.segment.is_indexed_by(schema):
+            return Plan("fields", frozenset({segment.segment.number}))
     return None
 
 

@@ -19,6 +19,8 @@ from edge.errors import NotFound
 from edge.filter.mask import matching
 from edge.model.check import (
     CheckedClearPayload,
+    CheckedCreateFieldIndex,
+    CheckedDeleteFieldIndex,
     CheckedDeletePayload,
     CheckedDeletePoints,
     CheckedDeleteVectors,
@@ -262,6 +264,23 @@ def _path(key: str | None) -> Any:
     return None if key is None else parse(key)
 
 
+# -- the schema
+
+
+def _create_field_index(operation: CheckedCreateFieldIndex, view: ShardView) -> Effect:
+    known = view.schema.get(operation.path)
+    if known is not None and known.params == operation.field.params:
+        return Effect()
+    return Effect(schema={**view.schema, operation.path: operation.field})
+
+
+def _delete_field_index(operation: CheckedDeleteFieldIndex, view: ShardView) -> Effect:
+    if operation.path not in view.schema:
+        return Effect()
+    kept = {path: field for path, field in view.schema.items() if path != operation.path}
+    return Effect(schema=kept)
+
+
 # -- whole rows, to be written anew
 
 
@@ -303,4 +322,6 @@ PREPARE: dict[type, Callable[[Any, ShardView], Effect]] = {
     CheckedOverwritePayload: _overwrite_payload,
     CheckedDeletePayload: _delete_payload,
     CheckedClearPayload: _clear_payload,
+    CheckedCreateFieldIndex: _create_field_index,
+    CheckedDeleteFieldIndex: _delete_field_index,
 }

@@ -52,6 +52,7 @@ from edge.model.config import (
     settings_of,
 )
 from edge.model.limits import WIDEST_LIMITS
+from edge.model.schema import Schema, decode_schema, encode_schema
 from edge.model.update import UpdateOperation
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built
@@ -94,8 +95,11 @@ class Store:
         self.sealing: ShardView | None = None
         self._seal_beyond = self.settings.checkpoint_bytes
         self._has_written = False
-        self.durable = ShardView(state.sequence, self._load_segments(), config, self.settings)
-        self.view = self.durable.of((*self.durable.segments, self._new_tail()))
+        schema = decode_schema(state.schema)
+        self.durable = ShardView(
+            state.sequence, self._load_segments(), config, self.settings, schema
+        )
+        self.view = self.durable.of((*self.durable.segments, self._new_tail(schema)))
 
     # -- opening and closing
 
@@ -293,7 +297,7 @@ class Store:
             self._rotate()
             self.sealing = self.view
             kept = tuple(view for view in self.view.segments if view.watermark)
-            self.view = self.view.of((*kept, self._new_tail()))
+            self.view = self.view.of((*kept, self._new_tail(self.view.schema)))
         tails = tuple(view for view in self.sealing.segments if view.segment.entry is None)
         return self._job(Plan("seal", frozenset()), tails)
 
@@ -307,7 +311,12 @@ class Store:
     def plan(self, *, durable: bool) -> Plan | None:
         """Return what is worth rebuilding in the durable view, or in the live one."""
         view = self.durable if durable else self.view
-        return optimization.plan(view)
+        return optimization.plan(view, self.view.schema)
+
+    def plan_fields(self, *, durable: bool) -> Plan | None:
+        """As `plan`, for field indexes alone."""
+        view = self.durable if durable else self.view
+        return optimization.fields(view, self.view.schema)
 
     def tidy(self) -> Job | None:
         """Return the job that gives back the space of small segments that are mostly dead."""
@@ -320,7 +329,14 @@ class Store:
         return self._job(plan, tuple(sources))
 
     def _job(self, plan: Plan, sources: tuple[SegmentView, ...]) -> Job:
-        return Job(plan.reason, sources, self._number(), self.config.vectors, self.settings)
+        return Job(
+            plan.reason,
+            sources,
+            self._number(),
+            self.config.vectors,
+            self.settings,
+            self.view.schema,
+        )
 
     def _number(self) -> int:
         """Return a number that no segment and no tombstone file had before."""
@@ -364,6 +380,7 @@ class Store:
                     sequence=durable.sequence,
                     durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
                     segments=tuple(entries),
+                    schema=encode_schema(durable.schema) if durable.schema else b"",
                 )
             )
         except StorageFull:
@@ -413,8 +430,8 @@ class Store:
                 self._tombstones[entry.id] = (deleted, entry.files["deleted"])
         return tuple(views)
 
-    def _new_tail(self) -> SegmentView:
-        return SegmentView(AppendableSegment(self._number(), self.config.vectors), 0)
+    def _new_tail(self, schema: Schema) -> SegmentView:
+        return SegmentView(AppendableSegment(self._number(), self.config.vectors, schema), 0)
 
     def replay(self) -> None:
         """Carry out what the log has and the manifest does not.
@@ -422,10 +439,12 @@ class Store:
         It was checked against the limits of its day, which may have been wider than today's.
         """
         widest = msgspec.structs.replace(self.settings, limits=WIDEST_LIMITS)
-        view = ShardView(self.view.sequence, self.view.segments, self.config, widest)
+        view = ShardView(
+            self.view.sequence, self.view.segments, self.config, widest, self.view.schema
+        )
         for record in self._wal.replay():
             view = carry_out(self._logged(record, view), view, record.sequence)
-        self.view = self.view.of(view.segments, view.sequence)
+        self.view = self.view.under(view.schema, view.sequence).of(view.segments)
         if self.sequence > self.synced:  # whoever wrote it was promised a sync, and crashed
             self._sync_soon(self.settings.durability)
 

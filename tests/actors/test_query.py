@@ -137,7 +137,7 @@ async def test_best_effort_gives_what_was_found_until_then(
 async def test_slow_filter_ends_at_its_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    def slow_matching(*args: Any, checkpoint: Callable[[], None], **named: Any) -> Any:
+    def slow_matches(filter: Any, rows: Any, among: Any, checkpoint: Callable[[], None]) -> Any:
         clock.now += 10.0
         checkpoint()
         pytest.fail("the checkpoint let it go on")
@@ -146,7 +146,7 @@ async def test_slow_filter_ends_at_its_timeout(
     async with EdgeShard(tmp_path / "shard", config()) as shard:
         await shard.update(upsert(range(50), room="hall"))
         for module in (searches, answers):
-            monkeypatch.setattr(module, "matching", slow_matching)
+            monkeypatch.setattr(module, "matches", slow_matches)
         with pytest.raises(DeadlineExceeded):
             await shard.query(QueryRequest(limit=5, query=NEAREST, filter=asked, timeout=1.0))
         with pytest.raises(DeadlineExceeded):

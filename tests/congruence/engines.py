@@ -40,7 +40,7 @@ ABSOLUTE = 1e-6
 RELATIVE = 1e-5
 ALL = 1000
 
-OURS_ONLY = {"timeout", "best_effort"}
+OURS_ONLY = {"timeout", "best_effort", "explain"}
 CONSTRUCTORS: dict[type, str] = {
     update.UpsertPoints: "upsert_points",
     update.UpdateVectors: "update_vectors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from edge.errors import UnknownVector
 from edge.filter.mask import matching
 from edge.model.filter import Filter
 from edge.model.point_id import PointId, encode_ids
+from edge.model.schema import IndexedField
+from edge.payload.field_index import FieldIndex
+from edge_kernels import bits
 
 
 class ListRows:
@@ -33,14 +36,24 @@ class ListRows:
         }
         self.decoded: list[int] = []
 
-    def payload(self, offset: int) -> dict[str, Any]:
-        self.decoded.append(offset)
-        return self.payloads[offset]
+    def reader(self, keys: frozenset[str]) -> Callable[[int], dict[str, Any]]:
+        def read(offset: int) -> dict[str, Any]:
+            self.decoded.append(offset)
+            return {key: self.payloads[offset][key] for key in keys & self.payloads[offset].keys()}
 
-    def has_vector(self, name: str) -> NDArray[np.bool_]:
+        return read
+
+    def field(self, key: str) -> IndexedField | None:
+        return None
+
+    def index(self, key: str) -> FieldIndex | None:
+        return None
+
+    def has_vector(self, name: str) -> NDArray[np.uint64]:
         if name not in self.vectors:
             raise UnknownVector(name)
-        return np.isin(np.arange(self.watermark), list(self.vectors[name]))
+        offsets = np.array(sorted(self.vectors[name]), np.uint32)
+        return bits.from_offsets(self.watermark, offsets)
 
     def find(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         return np.array([self.places.get(tuple(row), -1) for row in ids.tolist()], np.int64)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.filter.conditions import CONDITIONS, column_of, cost_of, predicate_of
+from edge.filter.conditions import CONDITIONS, Scope, cost_of, predicate_of
+from edge.filter.mask import ASKS
 from edge.filter.values import VALUE_TESTS
 from edge.model.filter import (
     Condition,
@@ -27,7 +28,6 @@ from edge.model.filter import (
     Range,
     RangeFloat,
     Region,
-    SliceCondition,
 )
 
 KITCHEN = FieldCondition("room", match=MatchValue("kitchen"))
@@ -35,7 +35,7 @@ KITCHEN = FieldCondition("room", match=MatchValue("kitchen"))
 
 def holds(condition: Any, document: dict[str, Any]) -> bool:
     """Whether a document matches; no column is at hand."""
-    verdict = predicate_of(condition, {})(document, 0)
+    verdict = predicate_of(condition, Scope({}, lambda key: None))(document, 0)
     assert type(verdict) is bool
     return verdict
 
@@ -50,11 +50,14 @@ def test_every_condition_of_the_model_has_a_meaning() -> None:
     assert set(VALUE_TESTS) == {*get_args(Match), *get_args(Range), *get_args(Region)}
 
 
-def test_ids_and_vectors_have_columns_and_nothing_else_has() -> None:
-    having = {kind for kind in CONDITIONS if CONDITIONS[kind].column is not None}
-    assert having == {HasIdCondition, HasVectorCondition, SliceCondition}
-    assert column_of(HasIdCondition({1})) is not None
-    assert column_of(KITCHEN) is None
+def test_every_condition_but_a_filter_is_asked_for_all_rows_at_once() -> None:
+    assert set(ASKS) == set(get_args(Condition)) - {Filter}
+
+
+def test_what_a_column_tells_is_not_tested() -> None:
+    scope = Scope({id(KITCHEN): b"\0\1"}, lambda key: None)
+    test = predicate_of(KITCHEN, scope)
+    assert [test({"room": "kitchen"}, 0), test({}, 1)] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.filter.values import text_test, value_cost, value_test, values_count_test
+from edge.filter.values import document_test, value_cost, value_test, values_count_test
 from edge.model import instant
 from edge.model.filter import (
     MatchPhrase,
@@ -50,8 +50,8 @@ def test_prefixes_and_substrings_are_exact() -> None:
 
 
 def test_the_analyzer_of_an_index_may_take_the_place_of_the_plain_one() -> None:
-    exact = text_test(MatchText("MUG"), Analyzer("whitespace", lowercase=False))
-    assert [exact(text) for text in TEXTS] == [False] * 5 + [True]
+    exact = document_test(MatchText("MUG"), Analyzer("whitespace", lowercase=False))
+    assert [exact([text]) for text in TEXTS] == [False] * 5 + [True]
 
 
 OTHERS: list[Any] = [

@@ -12,9 +12,21 @@ import numpy as np
 import pytest
 import qdrant_edge
 
-from edge.model import bm25, config, filter, geo, point, query, request, sparse, text, update
+from edge.model import (
+    bm25,
+    config,
+    filter,
+    geo,
+    point,
+    query,
+    request,
+    schema,
+    sparse,
+    text,
+    update,
+)
 
-ROOMS = (bm25, config, filter, geo, point, query, request, sparse, text, update)
+ROOMS = (bm25, config, filter, geo, point, query, request, schema, sparse, text, update)
 STUB = ast.parse(Path(qdrant_edge.__file__).with_name("__init__.pyi").read_text())
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 
@@ -71,7 +83,7 @@ def test_properties(name: str) -> None:
 
 
 LATER = {
-    "create_field_index", "delete_field_index", "create_dense_vector", "create_sparse_vector",
+    "create_dense_vector", "create_sparse_vector",
     "delete_vector_name", "RecommendBestScore", "RecommendSumScores", "Discover", "Context",
     "FeedbackNaive",
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -124,8 +125,9 @@ def test_exact_finds_the_same_where_there_is_a_graph(
 @pytest.mark.parametrize("which", [None, *FILTERS])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wide_walk_of_a_graph_finds_what_the_oracle_finds(
-    indexed: Shard, name: str, which: str | None
+    indexed: Shard, name: str, which: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(search, "scan_cost", lambda rows, dim: math.inf)
     wanted, points = chosen(indexed, which)
     for query in queries(name):
         request = QueryRequest(
@@ -201,11 +203,28 @@ def test_exact_walks_no_graph(indexed: Shard, ways: list[str]) -> None:
     ],
 )
 def test_what_few_a_filter_leaves_is_scanned(
-    tmp_path: Path, ways: list[str], threshold: int, which: str, way: str
+    tmp_path: Path,
+    ways: list[str],
+    threshold: int,
+    which: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(search, "scan_cost", lambda rows, dim: math.inf)
     shard = spread(DiskStorage(str(tmp_path)), config(threshold), NAMES)
     ask(shard, which)
     assert ways == [way, "_scan_few", "_scan_few", "_scan_few"]
+
+
+def test_what_takes_less_time_than_a_walk_is_scanned(
+    tmp_path: Path, ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = spread(DiskStorage(str(tmp_path)), config(0), NAMES)
+    ask(shard, "few")
+    assert ways == ["_scan_few"] * 4
+    monkeypatch.setattr(search, "walk_cost", lambda ef, dim: 0.0)
+    ask(shard, "few")
+    assert ways[4:] == ["_walk", "_scan_few", "_scan_few", "_scan_few"]
 
 
 def test_indexed_only_leaves_out_large_segments_without_a_graph(

@@ -65,7 +65,10 @@ def test_what_lives_and_what_may_be_returned(drawn: list[Row]) -> None:
     assert view.deleted_count == len(drawn) - view.live_count
     for name in NAMES:
         has = [name in row.names for row in drawn]
-        assert view.has_vector(name).tolist() == has
+        assert (
+            bits.to_offsets(view.has_vector(name), len(has)).tolist()
+            == np.flatnonzero(has).tolist()
+        )
         expected = [at for at, row in enumerate(drawn) if has[at] and not row.dies]
         allowed = view.allowed(name)
         if allowed is None:

@@ -54,7 +54,7 @@ SHARD = (
 )
 """Never done on the loop's thread: files, the store, builds, checks and copies of points."""
 
-SEARCHES = ((hnsw, "search"), (scan, "scan"), (scan, "scan_list"), (answers, "matching"))
+SEARCHES = ((hnsw, "search"), (scan, "scan"), (scan, "scan_list"), (answers, "matches"))
 """What is done there only when it is small."""
 
 

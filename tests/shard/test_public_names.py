@@ -60,7 +60,17 @@ def test_every_error_is_public() -> None:
 def test_names_are_those_of_qdrant_edge_or_our_own() -> None:
     theirs = public(qdrant_edge)
     ours = set(blocking.__all__) - {name for name in vars(errors) if name in names.__all__}
-    assert sorted(ours - theirs) == ["Durability", "Limits", "PointId", "ShardInfo"]
+    assert sorted(ours - theirs) == [
+        "Cardinality",
+        "Durability",
+        "Explained",
+        "Limits",
+        "OrderCursor",
+        "PayloadIndexInfo",
+        "PointId",
+        "SegmentPlan",
+        "ShardInfo",
+    ]
 
 
 # Ours end with what Qdrant Edge does not have; these may be given by name only.
@@ -68,8 +78,9 @@ OUR_ARGUMENTS = {
     "EdgeConfig": [
         "durability", "sync_interval_ms", "background_optimizer", "checkpoint_bytes", "limits"
     ],
-    "QueryRequest": ["timeout", "best_effort"],
-    "SearchRequest": ["timeout", "best_effort"],
+    "QueryRequest": ["timeout", "best_effort", "explain"],
+    "SearchRequest": ["timeout", "best_effort", "explain"],
+    "FacetRequest": ["timeout"],
     "ScrollRequest": ["timeout"],
     "CountRequest": ["timeout"],
 }  # fmt: skip
@@ -107,9 +118,9 @@ def test_shared_names_are_many() -> None:
 
 
 def test_methods_of_the_shard_are_those_of_qdrant_edge_that_are_built() -> None:
-    ours = {name for name in vars(blocking.EdgeShard) if not name.startswith("_")}
+    ours = {name for name in dir(blocking.EdgeShard) if not name.startswith("_")}
     theirs = {name for name in vars(qdrant_edge.EdgeShard) if not name.startswith("_")}
-    assert sorted(ours - theirs) == ["upsert_arrays"]
+    assert sorted(ours - theirs) == ["read_view", "upsert_arrays"]
     for name in sorted(ours & theirs):
         plain = arguments(getattr(blocking.EdgeShard, name))
         given = arguments(getattr(qdrant_edge.EdgeShard, name))

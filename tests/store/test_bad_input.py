@@ -548,8 +548,11 @@ REFUSED |= {
     "prefetches": (
         ask(lambda: QueryRequest(1, prefetches=[1])), ValidationError, "prefetches: .*not supported"
     ),
-    "an order": (
-        ask(lambda: ScrollRequest(order_by="a")), ValidationError, "order_by: .*not supported"
+    "an order that is none": (
+        ask(lambda: ScrollRequest(order_by=1)), ValidationError, "order_by: expected a OrderBy"
+    ),
+    "an id where an order goes on": (
+        ask(lambda: ScrollRequest(1, order_by="a")), ValidationError, "offset: expected an Order"
     ),
     "vectors to show that are a str": (
         ask(lambda: ScrollRequest(with_vector="d")), ValidationError, "with_vector: expected a list"

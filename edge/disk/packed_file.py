@@ -1,0 +1,75 @@
+"""Several named arrays in one sealed file, each at a multiple of 64 bytes.
+
+Invariants: the layout says what lies where and belongs to whoever wrote the file (a manifest's
+`meta`); nothing is given out that the layout does not place inside the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.disk.array_file import read_array, write_array
+from edge.disk.manifest import FileEntry
+from edge.disk.storage import Storage
+from edge.errors import CorruptData
+
+Layout: TypeAlias = list[tuple[str, str, list[int]]]
+"""(name, dtype as numpy writes it, shape) of each array, in the order of the file."""
+
+_ALIGNMENT: Final = 64
+
+
+def write_packed(
+    storage: Storage, name: str, arrays: Mapping[str, npt.NDArray[Any]]
+) -> tuple[FileEntry, Layout]:
+    """Write the arrays to the new file `name`, and sync it. Raises StorageFault, StorageFull."""
+    kept = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    layout = [(key, array.dtype.str, list(array.shape)) for key, array in kept.items()]
+    size = sum(_padded(array.nbytes) for array in kept.values())
+    return write_array(storage, name, _blocks(kept), np.uint8, (size,)), layout
+
+
+def _blocks(arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[npt.NDArray[np.uint8]]:
+    for array in arrays.values():
+        yield array.reshape(-1).view(np.uint8)
+        yield np.zeros(_padded(array.nbytes) - array.nbytes, np.uint8)
+
+
+def read_packed(
+    storage: Storage, entry: FileEntry, layout: Any, *, resident: bool = True
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of the file, read-only, every byte checked; see `read_array` for `resident`.
+
+    Raises CorruptData (also for a layout that is none, or does not fit the file), StorageFault.
+    """
+    raw = read_array(storage, entry, resident=resident)
+    try:
+        return _unpacked(raw, layout)
+    except (TypeError, ValueError) as error:
+        raise CorruptData(f"the layout does not fit: {error}", entry.name) from error
+
+
+def _unpacked(raw: npt.NDArray[np.uint8], layout: Layout) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    place = 0
+    for key, dtype, shape in layout:
+        kind = np.dtype(dtype)
+        if kind.kind not in "iuf" or min(shape, default=0) < 0:
+            raise ValueError(f"{key} of {dtype} {shape}")
+        size = math.prod(shape) * kind.itemsize
+        if place + size > len(raw):
+            raise ValueError(f"{key} is cut short")
+        arrays[str(key)] = raw[place : place + size].view(kind).reshape(shape)
+        place += _padded(size)
+    if place != len(raw):
+        raise ValueError(f"{len(raw) - place} bytes too many")
+    return arrays
+
+
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
