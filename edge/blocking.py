@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from edge import names
 from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
+from edge.model.mark import Mark
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointIdLike
 from edge.model.request import (
@@ -202,13 +203,18 @@ class EdgeShard(Reads):
 
     # -- writing
 
-    def update(self, operation: UpdateOperation, durability: Durability | None = None) -> int:
+    def update(
+        self,
+        operation: UpdateOperation,
+        durability: Durability | None = None,
+        mark: Mark | None = None,
+    ) -> int:
         """Carry out one operation, whole or not at all; return its sequence number.
 
         See `edge.EdgeShard.update` for the errors.
         """
         with self._locked() as store:
-            submission = Submission(operation, durability)
+            submission = Submission(operation, durability, mark)
             with _whole(store):
                 outcome = store.commit([submission])[0]
             if isinstance(outcome, EdgeError):
@@ -217,6 +223,10 @@ class EdgeShard(Reads):
             if isinstance(operation, CreateFieldIndex):
                 self._index_fields(store)
         return outcome
+
+    def mark(self, source: str) -> Mark | None:
+        """Return how far a source has come, by the mark of its newest update; None: not known."""
+        return self._opened().view.marks.get(source)
 
     def upsert_arrays(
         self,

@@ -7,6 +7,7 @@
           WrongDimension     a vector of another length than the config says
           UnknownField       a payload field that the operation needs and the schema does not know
           LimitExceeded      a request larger than a limit that the shard sets
+          OutOfOrder         an update of a source that comes before the one ahead of it
         AlreadyExists        create() found data, or a name is taken
         NotFound             load() found no data, or an operation names a point that is not there
       ShardError             the shard cannot serve this now
@@ -70,6 +71,12 @@ class LimitExceeded(ValidationError):
     """A request that is larger or deeper than the shard's limits allow."""
 
     code = "limit-exceeded"
+
+
+class OutOfOrder(ValidationError):
+    """An update whose mark says that another one of its source comes first."""
+
+    code = "out-of-order"
 
 
 class AlreadyExists(CallerError):

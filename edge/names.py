@@ -10,6 +10,7 @@ from edge.errors import (
     Fault,
     LimitExceeded,
     NotFound,
+    OutOfOrder,
     ShardBusy,
     ShardClosed,
     ShardError,
@@ -58,6 +59,7 @@ from edge.model.filter import (
 )
 from edge.model.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from edge.model.limits import Limits
+from edge.model.mark import Mark
 from edge.model.point import Point, PointVectors, Record, ScoredPoint
 from edge.model.point_id import PointId
 from edge.model.query import (
@@ -155,6 +157,7 @@ __all__ = [
     "Language",
     "LimitExceeded",
     "Limits",
+    "Mark",
     "MatchAny",
     "MatchExcept",
     "MatchPhrase",
@@ -169,6 +172,7 @@ __all__ = [
     "NotFound",
     "OrderBy",
     "OrderCursor",
+    "OutOfOrder",
     "PayloadIndexInfo",
     "PayloadSchemaType",
     "PayloadSelector",

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from subprocess import DEVNULL
 from types import TracebackType
@@ -24,11 +24,13 @@ import anyio
 from anyio import to_thread
 from numpy.typing import NDArray
 
+from edge.actors.feed import Change, Subscription
 from edge.actors.query import QueryActor
 from edge.actors.supervisor import Supervisor
 from edge.actors.threads import Threads, Work, outlast
 from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
+from edge.model.mark import Mark
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointIdLike
 from edge.model.request import (
@@ -136,6 +138,17 @@ class ReadView(Reads):
     def let_go(self) -> None:
         """Hold the view no longer."""
         self._view = None
+
+
+class Following:
+    """A view, and the changes after it; see `EdgeShard.follow`."""
+
+    def __init__(self, view: ReadView, subscription: Subscription) -> None:
+        self.view = view
+        self._subscription = subscription
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        return self._subscription
 
 
 class EdgeShard(Reads):
@@ -252,6 +265,11 @@ class EdgeShard(Reads):
             raise ShardClosed("this shard was opened before a fork; open it in the child anew")
 
     @property
+    def actors(self) -> Supervisor:
+        """The actors of the open shard, for the doors that serve it."""
+        return self._actors
+
+    @property
     def _actors(self) -> Supervisor:
         self._refuse_after_fork()
         if self._supervisor is None:
@@ -260,14 +278,26 @@ class EdgeShard(Reads):
 
     # -- writing
 
-    async def update(self, operation: UpdateOperation, durability: Durability | None = None) -> int:
+    async def update(
+        self,
+        operation: UpdateOperation,
+        durability: Durability | None = None,
+        mark: Mark | None = None,
+    ) -> int:
         """Carry out one operation, whole or not at all; return its sequence number.
 
         `durability` says what the reply must have survived (None: as the shard's config says).
+        `mark` says where the operation's source stands: one that the source has sent before, by
+        its mark, is passed over, also after a crash, since marks are logged with their operations.
         Raises a CallerError where the operation is wrong, NotFound where it changes a point that
         is not there, ShardReadOnly or a StorageFault where nothing can be written.
         """
-        return await self._actors.writer.update(Submission(operation, durability))
+        return await self._actors.writer.update(Submission(operation, durability, mark))
+
+    async def mark(self, source: str) -> Mark | None:
+        """Return how far a source has come, by the mark of its newest update; None: not known."""
+        await anyio.lowlevel.checkpoint()
+        return self._actors.watch.view.marks.get(source)
 
     async def upsert_arrays(
         self,
@@ -321,12 +351,31 @@ class EdgeShard(Reads):
         finally:
             view.let_go()
 
+    @asynccontextmanager
+    async def follow(self) -> AsyncIterator[Following]:
+        """Follow the shard: its view as it is now, and every change that is applied after it.
+
+        `following.view` reads the view; `async for change in following` gives the changes in
+        order, until the shard is closed, and raises ShardBusy for a reader that is too slow.
+        """
+        actors = self._actors
+        subscription = await actors.writer.follow()
+        view = ReadView(actors.query, subscription.view)
+        try:
+            yield Following(view, subscription)
+        finally:
+            view.let_go()
+            actors.writer.unfollow(subscription)
+
     async def info(self) -> ShardInfo:
         """Return counts, sizes, durable sequence and the state of the background work."""
         actors = self._actors
-        await anyio.lowlevel.checkpoint()
         view = actors.watch.view
-        return info_of(actors.store, view, actors.optimizer.status, actors.failures)
+        asked = partial(info_of, actors.store, view, actors.optimizer.status, actors.failures)
+        if view.schema:  # points are counted by index, which takes time by their number
+            return await to_thread.run_sync(asked)
+        await anyio.lowlevel.checkpoint()
+        return asked()
 
 
 async def _warm_kernels() -> None:

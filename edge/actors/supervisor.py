@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio import CancelScope
 
+from edge.actors.feed import Feed
 from edge.actors.optimizer import Optimizer
 from edge.actors.query import QueryActor
 from edge.actors.snapshot import Snapshot
@@ -56,7 +57,8 @@ class Supervisor:
         self.store = store
         self._thread = thread
         self.watch = Watch(store.view)
-        self.writer = Writer(store, self.watch, thread, waiting)
+        self.feed = Feed()
+        self.writer = Writer(store, self.watch, self.feed, thread, waiting)
         background = store.settings.background_optimizer
         self.optimizer = Optimizer(store, self.watch, self.writer, background)
         self.snapshot = Snapshot()
@@ -109,6 +111,7 @@ class Supervisor:
             await kept.ended.wait()
 
     async def _close(self) -> None:
+        self.feed.end()
         try:
             await self._thread.run(self._close_store)
         except EdgeError as fault:

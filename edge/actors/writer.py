@@ -3,17 +3,20 @@
 Invariants
 - The store is touched only in this actor's thread; one hop to it at a time.
 - All that waits is one batch: one hop, and one sync for those who asked for it.
-- A new view is published before the replies that it answers: a caller reads its own write.
+- A new view is published before the replies that it answers: a caller reads its own write. So are
+  the changes that led to it, to those who follow.
 - A batch that was taken is finished, and answered, even when the task is cancelled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any, TypeVar
 
 import anyio
 
+from edge.actors.feed import Change, Feed, Subscription
 from edge.actors.mailbox import Ask, Mailbox
 from edge.actors.messages import Call, WriterRequest
 from edge.actors.threads import Threads, outlast
@@ -30,8 +33,11 @@ class Writer:
 
     name = "writer"
 
-    def __init__(self, store: Store, watch: Watch, thread: Threads, capacity: int) -> None:
+    def __init__(
+        self, store: Store, watch: Watch, feed: Feed, thread: Threads, capacity: int
+    ) -> None:
         self._store = store
+        self._feed = feed
         self._watch = watch
         self._thread = thread
         self._mailbox: Mailbox[WriterRequest, Any] = Mailbox(capacity)
@@ -40,6 +46,10 @@ class Writer:
         """Carry out one operation; return its sequence number."""
         sequence: int = await self._mailbox.ask(submission)
         return sequence
+
+    def post(self, submission: Submission) -> Ask[WriterRequest, Any]:
+        """Leave an operation; it will be done, in its turn, even if nobody waits for it."""
+        return self._mailbox.put(submission)
 
     async def call(self, act: Callable[[Store], Result]) -> Result:
         """Run `act(store)` in the writer's turn."""
@@ -52,6 +62,20 @@ class Writer:
         await outlast(ask.done)
         result: Result = ask.answer()
         return result
+
+    async def follow(self) -> Subscription:
+        """Begin a subscription to all that is committed from now on; its view is what was before.
+
+        Begun in the writer's turn, so that no change falls in between.
+        """
+        self._store.is_followed = True  # what is kept too early is older than the view
+        await self.call(lambda store: None)
+        return self._feed.begin(self._watch.view)
+
+    def unfollow(self, subscription: Subscription) -> None:
+        """End a subscription."""
+        self._feed.drop(subscription)
+        self._store.is_followed = self._feed.is_followed
 
     def close(self) -> None:
         """Take no more requests; `run` ends when those that wait are done."""
@@ -85,6 +109,7 @@ class Writer:
 
     def _answer(self, batch: list[Waiting], outcomes: list[Any]) -> None:
         self._watch.publish(self._store.view)
+        self._feed.publish(starmap(Change, self._store.take_changes()))
         for ask, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 ask.refuse(outcome)

@@ -47,8 +47,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `generation` grows by one with every manifest; `shard` is the shard's UUID in 32 hex digits;
     all operations up to `sequence` are in the segments; the log must reach at least `durable`
-    (sync it before the manifest is stored, and keep `durable >= sequence`). `config` and `schema`
-    are bytes that the room of the model owns; `schema` is that of `sequence`.
+    (sync it before the manifest is stored, and keep `durable >= sequence`). `config`, `schema`
+    and `marks` are bytes that the room of the model owns; the last two are those of `sequence`.
     """
 
     generation: int
@@ -59,6 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     config: bytes
     segments: tuple[SegmentEntry, ...]
     schema: bytes = b""
+    marks: bytes = b""
 
     def files(self) -> list[FileEntry]:
         """Every file of every segment."""

@@ -50,7 +50,7 @@ def read_packed(
     raw = read_array(storage, entry, resident=resident)
     try:
         return _unpacked(raw, layout)
-    except (TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError) as error:  # numpy parses a dtype as Python
         raise CorruptData(f"the layout does not fit: {error}", entry.name) from error
 
 

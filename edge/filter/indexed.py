@@ -168,7 +168,7 @@ def _except(keys: _Keys) -> Tell:
 
 
 def _moments(part: RangeDateTime, index: FieldIndex) -> Known:
-    return exactly(index.entries.between(bounds_of(part)))
+    return _or_foreign(index.entries.between(bounds_of(part)), index)
 
 
 def _numbers(part: RangeFloat, index: FieldIndex) -> Known:

@@ -12,7 +12,7 @@ vector raises whichever other conditions there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -72,8 +72,8 @@ class Rows(Protocol):
         """Id rows uint64[>= watermark, 3] by offset."""
         ...
 
-    def reader(self, keys: frozenset[str]) -> Callable[[int], dict[str, Any]]:
-        """What decodes the payload of a row, of which only these top-level keys are needed."""
+    def reader(self, keys: frozenset[str]) -> Callable[[Sequence[int]], Iterable[dict[str, Any]]]:
+        """What decodes the payloads of rows, of which only these outermost keys are needed."""
         ...
 
     def has_vector(self, name: str) -> Bits:
@@ -301,7 +301,7 @@ def _block(cost: int) -> int:
 
 def _read(
     test: Predicate,
-    read: Callable[[int], Mapping[str, Any]],
+    read: Callable[[Sequence[int]], Iterable[dict[str, Any]]],
     offsets: list[int],
     block: int,
     checkpoint: Checkpoint,
@@ -311,5 +311,5 @@ def _read(
     for start in range(0, len(offsets), block):
         checkpoint()
         chunk = offsets[start : start + block]
-        verdicts += [test(read(offset), row) for row, offset in enumerate(chunk, start)]  # type: ignore[arg-type]
+        verdicts += [test(document, row) for row, document in enumerate(read(chunk), start)]
     return verdicts

@@ -76,7 +76,13 @@ def all_of(parts: Iterable[Known]) -> Known:
 
 def any_of(parts: Iterable[Known]) -> Known:
     """Rows that match some part."""
-    return not_of(all_of(map(not_of, parts)))
+    sure: Truth = False
+    maybe: Truth = False
+    for part in parts:
+        exact = part.sure is part.maybe and sure is maybe
+        sure = either(sure, part.sure)
+        maybe = sure if exact else either(maybe, part.maybe)
+    return Known(sure, maybe)
 
 
 def not_of(part: Known) -> Known:

@@ -19,7 +19,7 @@ from edge.model import fields, update
 from edge.model.config import EdgeConfig
 from edge.model.filter import Filter, HasVectorCondition, NestedCondition
 from edge.model.limits import DEFAULT_LIMITS, Limits
-from edge.model.payload import encode_payload
+from edge.model.payload import decode_payload, encode_payload
 from edge.model.point import PointBatch, batch_of, batch_of_blocks, batch_of_vectors
 from edge.model.point_id import IdRows, encode_ids
 from edge.model.query import NearestQuery
@@ -124,6 +124,10 @@ class CheckedDeleteFieldIndex(CheckedOperation, frozen=True, eq=False):
     """Drop the index of the payload field at a canonical path."""
 
     path: str
+
+
+class CheckedNothing(CheckedOperation, frozen=True, eq=False):
+    """Change nothing; what is kept is the mark that it comes with."""
 
 
 def check(
@@ -325,4 +329,73 @@ _CHECKS: dict[type, Callable[[Any, EdgeConfig, Limits], CheckedOperation]] = {
     update.ClearPayload: _clear_payload,
     update.CreateFieldIndex: _create_field_index,
     update.DeleteFieldIndex: _delete_field_index,
+    update.Nothing: lambda operation, config, limits: CheckedNothing(),
 }
+
+
+def recheck(
+    operation: CheckedOperation, config: EdgeConfig, limits: Limits = DEFAULT_LIMITS
+) -> CheckedOperation:
+    """An operation that was checked elsewhere, checked again against this config and these limits.
+
+    Raises as `check`.
+    """
+    for name in operation.__struct_fields__:
+        _RECHECKS.get(name, _nothing)(getattr(operation, name), config, limits)
+    return operation
+
+
+def _recheck_batch(batch: PointBatch, config: EdgeConfig, limits: Limits) -> None:
+    if len(batch) > limits.batch_points or batch.nbytes > limits.batch_bytes:
+        raise LimitExceeded(
+            f"{len(batch)} points of {batch.nbytes} bytes in one batch, at most "
+            f"{limits.batch_points} and {limits.batch_bytes} are taken"
+        )
+    for name, column in batch.vectors.items():
+        _check_name(name, config)
+        size = config.vectors[name].size
+        if column.data.shape[1] != size:
+            raise WrongDimension(
+                f'vector "{name}": expected {size} numbers, got {column.data.shape[1]}'
+            )
+        if not all_finite(column.data):
+            raise ValidationError(f'vector "{name}": holds a number that is not finite')
+    for blob in batch.payloads:
+        _recheck_payload(blob, config, limits)
+
+
+def _recheck_payload(blob: bytes | None, config: EdgeConfig, limits: Limits) -> None:
+    if blob is not None:
+        encode_payload(decode_payload(blob), limits)
+
+
+def _recheck_target(target: Target, config: EdgeConfig, limits: Limits) -> None:
+    if isinstance(target, Filter):
+        check_filter(target, config, limits)
+    elif len(target) > limits.batch_ids:
+        raise LimitExceeded(f"point_ids: {len(target)}, at most {limits.batch_ids} are taken")
+
+
+def _recheck_names(names: tuple[str, ...], config: EdgeConfig, limits: Limits) -> None:
+    for name in names:
+        _check_name(name, config)
+
+
+def _recheck_field(field: IndexedField, config: EdgeConfig, limits: Limits) -> None:
+    if isinstance(field.params, TextIndexParams):
+        index_analyzer(field.params)
+
+
+def _nothing(value: Any, config: EdgeConfig, limits: Limits) -> None:
+    """What is right in any config."""
+
+
+_RECHECKS: dict[str, Callable[[Any, EdgeConfig, Limits], None]] = {
+    "batch": _recheck_batch,
+    "condition": check_filter,
+    "target": _recheck_target,
+    "payload": _recheck_payload,
+    "vector_names": _recheck_names,
+    "field": _recheck_field,
+}
+"""By the name of a checked operation's part: what depends on config and limits."""

@@ -33,6 +33,7 @@ from edge.model.check import (
     CheckedDeletePayload,
     CheckedDeletePoints,
     CheckedDeleteVectors,
+    CheckedNothing,
     CheckedOperation,
     CheckedOverwritePayload,
     CheckedSetPayload,
@@ -42,6 +43,7 @@ from edge.model.check import (
 )
 from edge.model.filter import Filter
 from edge.model.limits import MAX_DIMENSION
+from edge.model.mark import Mark
 from edge.model.payload import decode_payload, encode_payload
 from edge.model.point import PointBatch, VectorColumn
 from edge.model.point_id import IdRows, as_rows
@@ -85,20 +87,23 @@ class _Header(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     payload: bytes | None = None
     key: str | None = None
     field: IndexedField | None = None
+    mark: Mark | None = None
 
 
 _encode_header = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
 
 
-def encode(operation: CheckedOperation) -> list[Buffer]:
+def encode(operation: CheckedOperation, mark: Mark | None = None) -> list[Buffer]:
     """The body of the operation's log record, in parts that are to be written one after another.
+
+    `mark` says where the operation's source stands, where it has one.
 
     Vectors are not copied: the parts look into the operation's own arrays.
     """
     kind = _NUMBERS[type(operation)]
     described, blocks = _ENCODERS[kind](operation)
-    header = _encode_header(_Header(kind, **described))
+    header = _encode_header(_Header(kind, mark=mark, **described))
     parts: list[Buffer] = [_PREFIX.pack(VERSION, 0, len(header)) + header]
     size = len(parts[0])
     for block in blocks:
@@ -126,6 +131,11 @@ def decode(body: Buffer) -> CheckedOperation:
         # ValueError is also what the structs' own checks and bad UTF-8 raise.
         raise CorruptData(f"operation: {error}", offset=reader.offset) from None
     return operation
+
+
+def mark_of(body: Buffer) -> Mark | None:
+    """The mark that was encoded with an operation, whose body `decode` takes."""
+    return _Reader(memoryview(body).cast("B")).header().mark
 
 
 class _Reader:
@@ -347,6 +357,14 @@ def _decode_create_field_index(header: _Header, reader: _Reader) -> CheckedCreat
     return CheckedCreateFieldIndex(_decode_path(header, reader), header.field)
 
 
+def _encode_nothing(operation: CheckedNothing) -> _Encoded:
+    return {}, []
+
+
+def _decode_nothing(header: _Header, reader: _Reader) -> CheckedNothing:
+    return CheckedNothing()
+
+
 def _encode_delete_field_index(operation: CheckedDeleteFieldIndex) -> _Encoded:
     return {"key": operation.path}, []
 
@@ -373,6 +391,7 @@ _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedClearPayload: 8,
     CheckedCreateFieldIndex: 9,
     CheckedDeleteFieldIndex: 10,
+    CheckedNothing: 11,
 }
 
 _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
@@ -386,6 +405,7 @@ _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
     8: _encode_targeted,
     9: _encode_create_field_index,
     10: _encode_delete_field_index,
+    11: _encode_nothing,
 }
 
 _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
@@ -399,4 +419,5 @@ _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
     8: _decode_clear_payload,
     9: _decode_create_field_index,
     10: _decode_delete_field_index,
+    11: _decode_nothing,
 }

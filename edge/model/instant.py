@@ -79,6 +79,18 @@ def of_datetime(moment: datetime) -> int:
     return (since.days * _DAY + since.seconds) * SPAN + since.microseconds
 
 
+def microseconds(instant: int) -> int:
+    """Microseconds since 1970; all of a leap second is the last one before the next second."""
+    seconds, micros = divmod(instant, SPAN)
+    return seconds * 1_000_000 + min(micros, 999_999)
+
+
+def at_microseconds(microseconds: int) -> int:
+    """The first instant at these microseconds since 1970."""
+    seconds, micros = divmod(microseconds, 1_000_000)
+    return seconds * SPAN + micros
+
+
 def canonical(value: Any, field: str) -> str:
     """The text of a str or datetime argument; ValidationError where it is no moment in time."""
     if isinstance(value, datetime):

@@ -98,6 +98,7 @@ def _start(given: object) -> float | str | None:
     if isinstance(given, str | datetime):
         return instant.canonical(given, "start_from")
     if isinstance(given, int) and not isinstance(given, bool):
+        fields.number(given, "start_from")
         return given
     return fields.number_or_none(given, "start_from")
 

@@ -337,6 +337,10 @@ class DeleteFieldIndex(UpdateOperation, frozen=True):
         force_setattr(self, "field_name", _path(self.field_name))
 
 
+class Nothing(UpdateOperation, frozen=True):
+    """Change nothing: for a mark whose own update was refused, so that its source may go on."""
+
+
 def _path(value: Any) -> str:
     return json_path.canonical(fields.text(value, "field_name"))
 

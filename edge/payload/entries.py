@@ -79,7 +79,9 @@ def _bool(value: Any) -> int | None:
 
 
 def _moment(value: Any) -> int | None:
-    return instant.parse(value) if type(value) is str else None
+    """Moments of years beyond 146,000 or so are read, but no int64 holds them."""
+    found = instant.parse(value) if type(value) is str else None
+    return found if found is not None and found in INT64 else None
 
 
 def _uuid(value: Any) -> bytes | None:

@@ -27,7 +27,7 @@ from edge.model.schema import IndexedField, PayloadSchemaType
 from edge.payload.entries import KINDS
 from edge.payload.growing import GrowingArray
 from edge.payload.keyed_rows import Bits, Offsets
-from edge.payload.names import Arrays
+from edge.payload.names import Arrays, are_below
 from edge_kernels import bits
 
 Document: TypeAlias = dict[str, Any]
@@ -250,7 +250,7 @@ def built_index(field: IndexedField, arrays: Arrays, rows: int) -> FieldIndex:
         if found is not None and len(found) != bits.words_for(rows):
             raise ValueError("a set of other rows")
     lists = arrays["list_rows"], arrays["list_lengths"]
-    if len(lists[0]) != len(lists[1]) or lists[0].max(initial=0) >= max(1, rows):
+    if len(lists[0]) != len(lists[1]) or not are_below(lists[0], rows):
         raise ValueError("lists of rows that are not there")
     entries = KINDS[field.kind].built(arrays, rows)
     return FieldIndex(field, rows, rows, entries, sets.__getitem__, lists)

@@ -11,6 +11,7 @@ Invariants
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -70,8 +71,8 @@ class KeyedRows(Protocol):
         """How many entries `equal` is about: its rows, or more where a row has several keys."""
         ...
 
-    def counts(self, allowed: Bits) -> Counted:
-        """How many of the allowed rows have each key."""
+    def counts(self, allowed: Bits | None) -> Counted:
+        """How many of the allowed rows (None: of all) have each key."""
         ...
 
 
@@ -120,7 +121,9 @@ class ByteKeys(Sequence[bytes]):
 
     def __init__(self, blob: npt.NDArray[np.uint8], ends: Counts) -> None:
         self._blob = blob.data
-        self._ends = ends
+        self._ends = (
+            ends.data
+        )  # whose elements are ints of Python, where an array's would be its own
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -168,8 +171,10 @@ class BuiltRows:
         """See KeyedRows."""
         return sum(len(self.of_name(key)) for key in keys)
 
-    def counts(self, allowed: Bits) -> Counted:
+    def counts(self, allowed: Bits | None) -> Counted:
         """See KeyedRows."""
+        if allowed is None:
+            return Counted(np.diff(self.starts), self.keys.__getitem__)
         counts = postings.counts(self.starts, self.offsets, allowed)
         return Counted(counts, self.keys.__getitem__)
 
@@ -199,9 +204,12 @@ class BuiltNumbers(BuiltRows):
         return Ordered(rows, self.keys[keys])
 
     def _places(self, bounds: Bounds) -> tuple[int, int]:
-        first = (bisect_right if bounds.above else bisect_left)(self.keys, bounds.low)
-        last = (bisect_left if bounds.below else bisect_right)(self.keys, bounds.high)
-        return first, max(first, last)
+        keys = self.keys.data  # whose elements are numbers of Python, quicker to compare
+        low, above, high, below = bounds
+        first = 0 if low == -math.inf else (bisect_right if above else bisect_left)(keys, low)
+        if high == math.inf:
+            return first, len(keys)
+        return first, max(first, (bisect_left if below else bisect_right)(keys, high))
 
 
 class BuiltNames(BuiltRows):
@@ -279,7 +287,7 @@ class NumberEntries:
         """See KeyedRows."""
         return int(self._equal(keys).sum())
 
-    def counts(self, allowed: Bits) -> Counted:
+    def counts(self, allowed: Bits | None) -> Counted:
         """See KeyedRows."""
         keys, places = np.unique(self.values, return_inverse=True)
         return Counted(_counted(self.rows, places, len(keys), allowed), keys.__getitem__)
@@ -348,7 +356,7 @@ class NameEntries:
         """See KeyedRows."""
         return int(self._named(keys).sum())
 
-    def counts(self, allowed: Bits) -> Counted:
+    def counts(self, allowed: Bits | None) -> Counted:
         """See KeyedRows."""
         names = self.names
         return Counted(_counted(self.rows, self.places, len(names), allowed), names.__getitem__)
@@ -390,12 +398,14 @@ def has(allowed: Bits, rows: Offsets) -> Mask:
     return found
 
 
-def _counted(rows: Offsets, places: npt.NDArray[Any], keys: int, allowed: Bits) -> Counts:
+def _counted(rows: Offsets, places: npt.NDArray[Any], keys: int, allowed: Bits | None) -> Counts:
     """int64[keys]: the allowed rows of each key, each row once for a key."""
-    kept = has(allowed, rows)
+    if allowed is not None:
+        kept = has(allowed, rows)
+        rows, places = rows[kept], places[kept]
     if (rows[1:] > rows[:-1]).all():
-        return np.bincount(places[kept], minlength=keys)
-    pairs = (places[kept].astype(np.uint64) << np.uint64(32)) | rows[kept]
+        return np.bincount(places, minlength=keys)
+    pairs = (places.astype(np.uint64) << np.uint64(32)) | rows
     distinct = np.unique(pairs) >> np.uint64(32)
     counts: Counts = np.bincount(distinct.astype(np.int64), minlength=keys)
     return counts

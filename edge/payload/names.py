@@ -18,6 +18,9 @@ from edge.payload.keyed_rows import (
     NameEntries,
     grouped,
 )
+from edge_kernels import names as kernels
+
+NAMES_A_PIECE = 4096
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
@@ -66,13 +69,11 @@ def name_arrays(
     rows: npt.NDArray[np.uint32], places: npt.NDArray[np.uint32], names: Sequence[bytes]
 ) -> tuple[Arrays, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(arrays by sorted name, the new place of each old one, how often each offset has its name)"""
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order = kernels.order(*_laid(names))
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
     by_key = grouped(rows, rank[places], len(names))
-    ends = np.zeros(len(names) + 1, np.int64)
-    np.cumsum([len(names[place]) for place in order], out=ends[1:])
-    blob = np.frombuffer(b"".join([names[place] for place in order]), np.uint8)
+    blob, ends = _laid([names[place] for place in order.tolist()])
     arrays: Arrays = {
         "blob": blob,
         "ends": ends,
@@ -80,6 +81,17 @@ def name_arrays(
         "offsets": by_key.offsets,
     }
     return arrays, rank, by_key.times
+
+
+def _laid(names: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """(blob, ends) of names one after another; in pieces, as joining holds the GIL."""
+    ends = np.zeros(len(names) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, names), np.int64, len(names)), out=ends[1:])
+    blob = np.empty(int(ends[-1]), np.uint8)
+    for first in range(0, len(names), NAMES_A_PIECE):
+        piece = np.frombuffer(b"".join(names[first : first + NAMES_A_PIECE]), np.uint8)
+        blob[ends[first] : ends[first] + len(piece)] = piece
+    return blob, ends
 
 
 def built_names(arrays: Arrays, rows: int) -> BuiltNames:
@@ -96,5 +108,10 @@ def check_postings(arrays: Arrays, keys: int, rows: int) -> None:
     starts, offsets = arrays["starts"], arrays["offsets"]
     if len(starts) != keys + 1 or starts[0] or (starts[1:] < starts[:-1]).any():
         raise ValueError("postings out of order")
-    if starts[-1] != len(offsets) or offsets.max(initial=0) >= max(1, rows):
+    if starts[-1] != len(offsets) or not are_below(offsets, rows):
         raise ValueError("postings of rows that are not there")
+
+
+def are_below(offsets: npt.NDArray[Any], rows: int) -> bool:
+    """Whether every offset is that of one of so many rows."""
+    return not len(offsets) or int(offsets.max()) < rows

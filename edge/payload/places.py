@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge.payload.growing import GrowingArray
 from edge.payload.keyed_rows import Bits, Offsets
+from edge.payload.names import are_below
 from edge_kernels import bits
 
 Degrees: TypeAlias = npt.NDArray[np.float64]
@@ -75,6 +76,6 @@ class GrowingPlaces:
 def built_places(arrays: Arrays, rows: int) -> Places:
     """The places of `GrowingPlaces.arrays`. Raises ValueError where they cannot be such."""
     owners, lons, lats = arrays["rows"], arrays["lons"], arrays["lats"]
-    if not len(owners) == len(lons) == len(lats) or owners.max(initial=0) >= max(1, rows):
+    if not len(owners) == len(lons) == len(lats) or not are_below(owners, rows):
         raise ValueError("places of rows that are not there")
     return Places(rows, owners, lons, lats, sorted=True)  # type: ignore[arg-type]

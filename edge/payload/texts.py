@@ -22,19 +22,13 @@ import numpy.typing as npt
 from edge.model.schema import IndexedField, TextIndexParams, index_analyzer
 from edge.payload.growing import GrowingArray
 from edge.payload.keyed_rows import Bits, BuiltNames, Counts, NameEntries, Names, Offsets
-from edge.payload.names import Arrays, Codes, built_names, name_arrays
+from edge.payload.names import Arrays, Codes, are_below, built_names, name_arrays
 from edge_kernels import bits, postings
+from edge_kernels.bm25 import Term
 
 BOUNDARY: Final = 2**32 - 1
 
 Tokens: TypeAlias = Sequence[bytes]
-
-
-class Term(NamedTuple):
-    """The documents that have a token, ascending, and how often each has it."""
-
-    documents: Offsets
-    times: npt.NDArray[np.int64]
 
 
 class Sequences(NamedTuple):
@@ -77,8 +71,8 @@ class Texts(Protocol):
         """The documents that have the token."""
         ...
 
-    def lengths(self) -> Counts:
-        """int64[documents]: how many tokens each document has."""
+    def lengths(self) -> Offsets:
+        """uint32[documents]: how many tokens each document has."""
         ...
 
 
@@ -142,12 +136,12 @@ class TextEntries(_Found):
 
     def term(self, token: bytes) -> Term:
         """See Texts."""
-        return Term(*np.unique(self.names.of_name(token), return_counts=True))
+        documents, times = np.unique(self.names.of_name(token), return_counts=True)
+        return Term(documents, times.astype(np.uint32))
 
-    def lengths(self) -> Counts:
+    def lengths(self) -> Offsets:
         """See Texts."""
-        lengths: Counts = np.bincount(self.names.rows, minlength=len(self.rows))
-        return lengths
+        return np.bincount(self.names.rows, minlength=len(self.rows)).astype(np.uint32)
 
 
 class GrowingTexts:
@@ -207,7 +201,7 @@ class GrowingTexts:
         arrays["rows"] = found.rows
         if self._scored:
             arrays["times"] = times.astype(np.uint32)
-            arrays["lengths"] = found.lengths().astype(np.uint32)
+            arrays["lengths"] = found.lengths()
         if found.sequences is not None:
             starts, tokens = found.sequences
             ranked = np.append(rank, BOUNDARY)  # the last place stands for the boundary
@@ -262,20 +256,20 @@ class BuiltTexts(_Found):
         assert self.times is not None
         place = self.names.place(token)
         if place is None:
-            return Term(self.names.offsets[:0], np.zeros(0, np.int64))
+            return Term(self.names.offsets[:0], self.times[:0])
         first, last = self.names.starts[place : place + 2].tolist()
-        return Term(self.names.offsets[first:last], self.times[first:last].astype(np.int64))
+        return Term(self.names.offsets[first:last], self.times[first:last])
 
-    def lengths(self) -> Counts:
+    def lengths(self) -> Offsets:
         """See Texts. Only where the index is scored."""
         assert self.document_lengths is not None
-        return self.document_lengths.astype(np.int64)
+        return self.document_lengths
 
 
 def built_texts(arrays: Arrays, rows: int) -> BuiltTexts:
     """The documents of `GrowingTexts.arrays`. Raises ValueError where they cannot be such."""
     owners = arrays["rows"]
-    if (owners[1:] < owners[:-1]).any() or owners.max(initial=0) >= max(1, rows):
+    if (owners[1:] < owners[:-1]).any() or not are_below(owners, rows):
         raise ValueError("documents of rows that are not there")
     names = built_names(arrays, len(owners))
     times, lengths = arrays.get("times"), arrays.get("lengths")

@@ -21,7 +21,7 @@ from edge.model import fields
 from edge.model.check import check_request
 from edge.model.filter import Filter
 from edge.model.point import Record, ScoredPoint
-from edge.model.point_id import PointId, PointIdLike, encode_ids, parse_ids
+from edge.model.point_id import PointId, PointIdLike, decode_id, encode_ids, parse_ids
 from edge.model.query import NearestQuery, OrderBy, Sample, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
@@ -254,11 +254,13 @@ def _scroll(view: ShardView, request: ScrollRequest, deadline: Deadline) -> Page
         return _scroll_in_order(view, request, request.order_by, deadline)
     start = None if request.offset is None else encode_ids([cast(PointId, request.offset)])[0]
     hits = scroll.page(view, start, limit + 1, request.filter, deadline)
-    more = hits._replace(owners=hits.owners[limit:], offsets=hits.offsets[limit:])
     page = hits._replace(owners=hits.owners[:limit], offsets=hits.offsets[:limit])
-    following = records(more, with_payload=False, with_vector=False)
     found = records(page, request.with_payload, request.with_vector)
-    return found, following[0].id if following else None
+    return found, _id_at(hits, limit) if len(hits.offsets) > limit else None
+
+
+def _id_at(hits: Hits, place: int) -> PointId:
+    return decode_id(hits.segments[hits.owners[place]].ids[hits.offsets[place]])
 
 
 def _scroll_in_order(

@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,31 +22,30 @@ from edge.errors import UnknownField, ValidationError
 from edge.filter.mask import matches
 from edge.model.filter import Filter
 from edge.model.json_path import canonical
-from edge.model.query import Bm25Params, TextQuery
+from edge.model.query import TextQuery
 from edge.model.schema import IndexedField, TextIndexParams, index_analyzer
-from edge.payload.field_index import FieldIndex, GrowingIndex, top_keys
-from edge.payload.keyed_rows import has
-from edge.payload.texts import Term, Texts, encoded
+from edge.payload.field_index import FieldIndex, GrowingIndex
+from edge.payload.texts import Texts, encoded
 from edge.query.deadline import Deadline
-from edge.query.search import Hits
+from edge.query.reading import documents
+from edge.query.search import Found, Hits, merge
 from edge.query.trace import NO_TRACE, Trace
 from edge.segment.view import SegmentView, ShardView
+from edge_kernels import bm25
+from edge_kernels.topk import TopK
 
-Floats: TypeAlias = NDArray[np.float32]
-Offsets: TypeAlias = NDArray[np.uint32]
-
-ROWS_A_BLOCK = 512
 _F32 = np.float32
 
 
 class _Part(NamedTuple):
-    """The documents of one segment: which live, how long each is, and who has each token."""
+    """The documents of one segment: how many live, their tokens, and those of each token."""
 
     view: SegmentView
     texts: Texts
-    live: NDArray[np.bool_]
-    lengths: NDArray[np.int64]
-    terms: dict[bytes, Term]
+    documents: int
+    tokens: int
+    terms: list[bm25.Term]
+    having: list[int]
 
 
 def rank_by_text(
@@ -56,7 +55,7 @@ def rank_by_text(
     count: int,
     deadline: Deadline,
     trace: Trace = NO_TRACE,
-) -> tuple[Hits, Floats]:
+) -> tuple[Hits, NDArray[np.float32]]:
     """Return the best `count` points and their scores.
 
     Raises UnknownField where the field has no text index, ValidationError where it keeps no scores.
@@ -66,20 +65,24 @@ def rank_by_text(
     tokens = list(dict.fromkeys(encoded(index_analyzer(field.params).query(query.query))))
     segments = [segment for segment in view.segments if segment.live_count]
     parts = [_part(segment, query.field, field, tokens, deadline) for segment in segments]
-    weights = _weights(parts, tokens)
-    average = _average(parts)
-    found: list[tuple[SegmentView, Offsets, Floats]] = []
+    order, weights = _weights(parts)
+    parameters = np.array([query.scoring.k, query.scoring.b, _average(parts)], np.float32)
+    found: list[Found] = []
     for part in parts:
         with trace.segment(part.view) as note:
             note.way = "text index"
-            rows, scores = _scored(part, weights, average, query.scoring)
-            if filter is not None and len(rows):
-                allowed = matches(filter, part.view, part.view.live_bits(), deadline.check)
+            allowed = part.view.live_bits()
+            if filter is not None:
+                allowed = matches(filter, part.view, allowed, deadline.check)
                 note.filtered(filter, allowed)
-                kept = has(allowed, rows)
-                rows, scores = rows[kept], scores[kept]
-            found.append((part.view, *_best(rows, scores, count)))
-    return _merged(found, count)
+            top = TopK(count)
+            if count:
+                terms = [part.terms[place] for place in order]
+                lengths, rows, ids = part.texts.lengths(), part.texts.rows, part.view.ids
+                bm25.rank(terms, weights, lengths, rows, allowed, parameters, ids, top)
+            found.append(Found(part.view, *top.finish()))
+    hits = merge([part for part in found if len(part.offsets)], count)
+    return hits, -hits.distances
 
 
 def _scored_field(view: ShardView, path: str) -> IndexedField:
@@ -100,15 +103,20 @@ def _part(
     deadline.check()
     index = view.index(path)
     if index is None or index.unknown() is not None:
-        index = _read_index(view, path, field, deadline)
+        index = view.once(("index", path), lambda: _read_index(view, path, field, deadline))
     texts: Texts = index.entries
-    live = has(view.live_bits(), texts.rows)
-    terms = {}
-    for token in tokens:
-        documents, times = texts.term(token)
-        kept = live[documents]
-        terms[token] = Term(documents[kept], times[kept])
-    return _Part(view, texts, live, texts.lengths(), terms)
+    live = view.live_bits()
+    terms = [texts.term(token) for token in tokens]
+    having = [
+        len(term.documents)
+        if view.deleted is None
+        else bm25.having(term.documents, texts.rows, live)
+        for term in terms
+    ]
+    documents, count = view.once(
+        ("documents", path), lambda: bm25.live(texts.rows, texts.lengths(), live)
+    )
+    return _Part(view, texts, documents, count, terms, having)
 
 
 def _read_index(
@@ -116,75 +124,24 @@ def _read_index(
 ) -> FieldIndex:
     """An index of the moment, of a segment that has none yet."""
     growing = GrowingIndex(canonical(path), field)
-    read = view.reader(top_keys([path]))
-    for first in range(0, view.watermark, ROWS_A_BLOCK):
-        deadline.check()
-        growing.append(map(read, range(first, min(first + ROWS_A_BLOCK, view.watermark))))
+    everyone = np.arange(view.watermark, dtype=np.uint32)
+    growing.append(document for _, document in documents(view, everyone, path, deadline))
     return growing.at(view.watermark)
 
 
-def _weights(parts: list[_Part], tokens: list[bytes]) -> list[tuple[bytes, np.float32]]:
-    """The idf of each token that any document has, ascending."""
-    total = sum(int(part.live.sum()) for part in parts)
-    found = []
-    for token in tokens:
-        having = sum(len(part.terms[token].documents) for part in parts)
-        if having:
-            rest = _F32(_F32(total - having) + _F32(0.5))
-            odds = _F32(rest / _F32(_F32(having) + _F32(0.5)))
-            found.append((token, _F32(math.log(_F32(odds + _F32(1.0))))))
-    return sorted(found, key=lambda item: item[1])
+def _weights(parts: list[_Part]) -> tuple[list[int], NDArray[np.float32]]:
+    """(the tokens that any document has, by ascending idf, as places in the query; their idf)"""
+    total = sum(part.documents for part in parts)
+    having = [sum(counts) for counts in zip(*(part.having for part in parts), strict=True)]
+    found = sorted((_idf(total, count), place) for place, count in enumerate(having) if count)
+    return [place for _, place in found], np.array([idf for idf, _ in found], np.float32)
+
+
+def _idf(total: int, having: int) -> np.float32:
+    odds = _F32(_F32(_F32(total - having) + _F32(0.5)) / _F32(_F32(having) + _F32(0.5)))
+    return _F32(math.log(_F32(odds + _F32(1.0))))
 
 
 def _average(parts: list[_Part]) -> np.float32:
-    documents = sum(int(part.live.sum()) for part in parts)
-    tokens = sum(int(part.lengths[part.live].sum()) for part in parts)
-    return _F32(_F32(tokens) / _F32(max(1, documents)))
-
-
-def _scored(
-    part: _Part,
-    weights: list[tuple[bytes, np.float32]],
-    average: np.float32,
-    scoring: Bm25Params,
-) -> tuple[Offsets, Floats]:
-    """The rows that have any of the tokens, ascending, and the score of each."""
-    k, b = _F32(scoring.k), _F32(scoring.b)
-    scores = np.zeros(len(part.lengths), np.float32)
-    touched = np.zeros(len(part.lengths), np.bool_)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for token, weight in weights:
-            documents, times = part.terms[token]
-            tf = times.astype(np.float32)
-            length = b * part.lengths[documents].astype(np.float32) / average
-            norm = k * ((_F32(1.0) - b) + length)
-            scores[documents] += ((weight * tf) * (k + _F32(1.0))) / (tf + norm)
-            touched[documents] = True
-    documents = np.flatnonzero(touched & ~np.isnan(scores)).astype(np.uint32)
-    rows, scores = part.texts.rows[documents], scores[documents]
-    if len(rows) < 2 or (rows[1:] > rows[:-1]).all():
-        return rows, scores
-    firsts = np.flatnonzero(np.diff(rows, prepend=rows[0] + np.uint32(1)) != 0)
-    return rows[firsts], np.maximum.reduceat(scores, firsts)
-
-
-def _best(rows: Offsets, scores: Floats, count: int) -> tuple[Offsets, Floats]:
-    """The best of them and whatever ties with the last."""
-    if not 0 < count < len(rows):
-        return rows, scores
-    least = np.partition(scores, len(scores) - count)[len(scores) - count]
-    kept = scores >= least
-    return rows[kept], scores[kept]
-
-
-def _merged(found: list[tuple[SegmentView, Offsets, Floats]], count: int) -> tuple[Hits, Floats]:
-    """The best of all, ties by id."""
-    segments = tuple(view for view, _, _ in found)
-    owners = np.repeat(np.arange(len(found)), [len(rows) for _, rows, _ in found])
-    offsets = np.concatenate([*(rows for _, rows, _ in found), np.empty(0, np.uint32)])
-    scores = np.concatenate([*(scores for _, _, scores in found), np.empty(0, np.float32)])
-    ids = np.concatenate(
-        [*(view.ids[rows] for view, rows, _ in found), np.empty((0, 3), np.uint64)]
-    )
-    order = np.lexsort((ids[:, 2], ids[:, 1], ids[:, 0], -scores))[:count]
-    return Hits(segments, owners[order], offsets[order], -scores[order]), scores[order]
+    documents = sum(part.documents for part in parts)
+    return _F32(_F32(sum(part.tokens for part in parts)) / _F32(max(1, documents)))

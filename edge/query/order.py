@@ -5,12 +5,14 @@ Invariants
   order does. So a page that begins behind a point goes on where the last one ended.
 - The order does not depend on indexes: one of numbers gives what it holds, and for rows that it
   does not know whole the payloads are read.
+- Integers and floats are compared exactly, whatever holds them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +20,23 @@ from numpy.typing import NDArray
 from edge.filter.mask import matches
 from edge.model import instant
 from edge.model.filter import Filter
-from edge.model.json_path import parse, values
 from edge.model.point_id import encode_ids
 from edge.model.query import Direction, OrderBy
 from edge.model.request import OrderCursor
 from edge.model.schema import PayloadSchemaType
-from edge.payload.field_index import FieldIndex, flattened
+from edge.payload.field_index import FieldIndex
 from edge.payload.keyed_rows import Bits, Bounds, Ordered
 from edge.query.deadline import Deadline
+from edge.query.reading import elements
 from edge.query.search import Hits, no_distances
 from edge.query.trace import NO_TRACE, Trace
 from edge.segment.view import SegmentView, ShardView
 from edge_kernels import bits
 
-RANGED = {PayloadSchemaType.Integer, PayloadSchemaType.Float, PayloadSchemaType.Datetime}
-ROWS_A_BLOCK = 512
+Fit: TypeAlias = Callable[[float, bool], float]
+"""fit(bound, whether it is left out): the key nearest to it within."""
+
+LAST_MICROSECOND = 999_999
 
 
 class Sorted(NamedTuple):
@@ -103,7 +107,7 @@ def _start(order: OrderBy, nowhere: float) -> float:
     if order.start_from is None:
         return nowhere
     if isinstance(order.start_from, str):
-        found = instant.parse(order.start_from)
+        found = number_of(order.start_from)
         assert found is not None
         return found
     return order.start_from
@@ -111,7 +115,7 @@ def _start(order: OrderBy, nowhere: float) -> float:
 
 def _of_segment(view: SegmentView, wanted: _Wanted, allowed: Bits, deadline: Deadline) -> Ordered:
     index = view.index(wanted.key)
-    if index is None or index.kind not in RANGED:
+    if index is None or index.kind not in _FITTED:
         return _read(view, wanted, allowed, deadline)
     others = index.not_whole()
     if others is None:
@@ -126,28 +130,82 @@ def _of_index(index: FieldIndex, wanted: _Wanted, allowed: Bits) -> Ordered:
     count = wanted.want
     if wanted.shown is not None:
         if several:  # a row that stood there stands nowhere else
-            allowed = allowed & ~index.entries.between(wanted.shown)
-        at = wanted.rest.high if wanted.reverse else wanted.rest.low
+            allowed = allowed & ~index.entries.between(_fitted(wanted.shown, index.kind))
         # ties with the cursor are cut off later, by id
-        count += index.entries.count_between(Bounds(at, False, at, False))
-    found: Ordered = index.entries.in_order(wanted.rest, wanted.reverse, allowed, count)
-    return found
+        count += _ties(index, wanted.rest.high if wanted.reverse else wanted.rest.low)
+    rest = _fitted(wanted.rest, index.kind)
+    found: Ordered = index.entries.in_order(rest, wanted.reverse, allowed, count)
+    if index.kind is not PayloadSchemaType.Datetime:
+        return found
+    if len(found.keys) and found.keys[-1] % instant.SPAN >= LAST_MICROSECOND:
+        # the instants of a leap second differ, and yet tie with each other
+        count += _ties(index, instant.microseconds(int(found.keys[-1])))
+        found = index.entries.in_order(rest, wanted.reverse, allowed, count)
+    seconds, micros = np.divmod(found.keys, instant.SPAN)
+    return Ordered(found.rows, seconds * 1_000_000 + np.minimum(micros, LAST_MICROSECOND))
+
+
+def _ties(index: FieldIndex, number: float) -> int:
+    """How many entries the index has at this place of the order."""
+    at: int = index.entries.count_between(_fitted(Bounds(number, False, number, False), index.kind))
+    return at
+
+
+def _fitted(bounds: Bounds, kind: PayloadSchemaType) -> Bounds:
+    """The bounds as keys of an index, which belong to what is within them."""
+    least, most = _FITTED[kind]
+    low, above, high, below = bounds
+    return Bounds(least(low, above), False, most(high, below), False)
+
+
+def _least_integer(low: float, above: bool) -> float:
+    if math.isinf(low):
+        return low
+    return math.floor(low) + 1 if above else math.ceil(low)
+
+
+def _most_integer(high: float, below: bool) -> float:
+    return -_least_integer(-high, below)
+
+
+def _least_instant(low: float, above: bool) -> float:
+    if math.isinf(low):
+        return low
+    return instant.at_microseconds(int(_least_integer(low, above)))
+
+
+def _most_instant(high: float, below: bool) -> float:
+    if math.isinf(high):
+        return high
+    return instant.at_microseconds(int(_most_integer(high, below)) + 1) - 1
+
+
+def _least_float(low: float, above: bool) -> float:
+    try:
+        found = float(low)
+    except OverflowError:
+        found = math.inf if low > 0 else -math.inf
+    return math.nextafter(found, math.inf) if found < low or (above and found == low) else found
+
+
+def _most_float(high: float, below: bool) -> float:
+    return -_least_float(-high, below)
 
 
 def _read(view: SegmentView, wanted: _Wanted, rows: Bits, deadline: Deadline) -> Ordered:
     """Read the values from the payloads of these rows."""
-    path = parse(wanted.key)
-    read = view.reader(frozenset([str(path.steps[0])]))
     best = max if wanted.reverse else min
     found: list[int] = []
     keys: list[float] = []
-    for place, row in enumerate(bits.to_offsets(rows, view.watermark).tolist()):
-        if place % ROWS_A_BLOCK == 0:
-            deadline.check()
+    offsets = bits.to_offsets(rows, view.watermark)
+    field = view.field(wanted.key)
+    is_float = field is not None and field.kind is PayloadSchemaType.Float
+    number_in = float_of if is_float else number_of
+    for row, held in elements(view, offsets, wanted.key, deadline):
         numbers = [
             number
-            for element in flattened(values(read(row), path))
-            if (number := number_of(element)) is not None and _is_within(number, wanted.whole)
+            for element in held
+            if (number := number_in(element)) is not None and _is_within(number, wanted.whole)
         ]
         if numbers and _is_within(at := best(numbers), wanted.rest):
             found.append(row)
@@ -164,7 +222,25 @@ def number_of(element: Any) -> float | None:
     kind = type(element)
     if kind is int or kind is float:
         return element  # type: ignore[no-any-return]
-    return instant.parse(element) if kind is str else None
+    moment = instant.parse(element) if kind is str else None
+    return None if moment is None else instant.microseconds(moment)
+
+
+def float_of(element: Any) -> float | None:
+    """As `number_of`, in a field with an index of floats: a float wherever that is exact."""
+    number = number_of(element)
+    if type(number) is not int:
+        return number
+    found = float(number)
+    return found if found == number else number
+
+
+_FITTED: Final[dict[PayloadSchemaType, tuple[Fit, Fit]]] = {
+    PayloadSchemaType.Integer: (_least_integer, _most_integer),
+    PayloadSchemaType.Float: (_least_float, _most_float),
+    PayloadSchemaType.Datetime: (_least_instant, _most_instant),
+}
+"""The kinds of index that keep an order: the least and the greatest key within bounds."""
 
 
 # -- merging
@@ -223,10 +299,9 @@ def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return _array([key for array in there for key in array.tolist()])
 
 
-def _ranks(keys: NDArray[Any]) -> NDArray[np.int64]:
+def _ranks(keys: NDArray[Any]) -> NDArray[Any]:
     """Numbers that order as the keys do: integers and floats are compared exactly."""
     if keys.dtype != object:
-        ranks: NDArray[np.int64] = np.unique(keys, return_inverse=True)[1]
-        return ranks
+        return keys
     place = {key: rank for rank, key in enumerate(sorted(set(keys.tolist())))}
     return np.array([place[key] for key in keys.tolist()], np.int64)

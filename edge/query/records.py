@@ -87,15 +87,23 @@ def show_hits(hits: Hits, with_payload: WithPayload, with_vector: WithVector) ->
     vectors: Sequence[ResultVector | None] = nothing(len(hits.offsets))
     show = _payload_shower(with_payload)
     if show is not None:
-        payloads = [show(view.payload(offset)) for view, offset in _places(hits)]
+        payloads = list(map(show, _payloads(hits)))
     if with_vector is not False:
         vectors = _vectors(hits, vector_names(hits.segments[0], with_vector))
     return Shown(payloads, vectors)
 
 
-def _places(hits: Hits) -> list[tuple[SegmentView, int]]:
-    owners, offsets = hits.owners.tolist(), hits.offsets.tolist()
-    return [(hits.segments[o], offset) for o, offset in zip(owners, offsets, strict=True)]
+def _payloads(hits: Hits) -> list[Payload]:
+    """The decoded payloads, in the order of the hits."""
+    if len(hits.segments) == 1:
+        return hits.segments[0].payloads(hits.offsets.tolist())
+    found: list[Payload] = [{}] * len(hits.offsets)
+    for owner, view in enumerate(hits.segments):
+        places = np.flatnonzero(hits.owners == owner)
+        payloads = view.payloads(hits.offsets[places].tolist())
+        for place, payload in zip(places.tolist(), payloads, strict=True):
+            found[place] = payload
+    return found
 
 
 def _payload_shower(selector: WithPayload) -> Show | None:

@@ -75,10 +75,10 @@ def _candidates(
             return _Candidates(view, view.live(), open=False)
         sure, maybe = known(filter, view, deadline.check).verdict
         may = both(maybe, view.live_bits())
-        if isinstance(may, bool):
-            return _Candidates(view, np.empty(0, np.uint32), open=False)
-        note.filtered(filter, may)
-        return _Candidates(view, bits.to_offsets(may, view.watermark), open=sure is not maybe)
+        found = bits.zeros(view.watermark) if isinstance(may, bool) else may
+        is_open = sure is not maybe
+        note.filtered(filter, None if is_open else found)
+        return _Candidates(view, bits.to_offsets(found, view.watermark), is_open)
 
 
 def _next(parts: list[_Candidates], start: IdRows | None, inclusive: bool, count: int) -> Hits:

@@ -172,11 +172,19 @@ def _scan_few(view: SegmentView, leaf: Leaf, matches: Offsets, deadline: Deadlin
     column = view.column(leaf.name)
     top = scan.TopK(leaf.k)
     for base, rows in column.chunks(view.watermark):
-        # needles of another type would make numpy convert, that is copy, all the matches
-        first, last = np.searchsorted(matches, np.array([base, base + len(rows)], np.uint32))
-        for start in range(int(first), int(last), ROWS_A_BLOCK):
-            few = matches[start : min(start + ROWS_A_BLOCK, int(last))]
+        first, last = _span(matches, base, base + len(rows), view.watermark)
+        for start in range(first, last, ROWS_A_BLOCK):
+            few = matches[start : min(start + ROWS_A_BLOCK, last)]
             scan.scan_list(leaf.metric, leaf.query, rows, base, few, view.ids, top)
             if deadline.over():
                 return Found(view, *top.finish())
     return Found(view, *top.finish())
+
+
+def _span(matches: Offsets, start: int, stop: int, count: int) -> tuple[int, int]:
+    """Which of the ascending matches are among the rows from `start` to before `stop`."""
+    if start == 0 and stop >= count:
+        return 0, len(matches)
+    # needles of another type would make numpy convert, that is copy, all the matches
+    first, last = np.searchsorted(matches, np.array([start, stop], np.uint32)).tolist()
+    return first, last

@@ -27,11 +27,12 @@ class Note:
         self._matches: int | None = None
         self._estimating = 0.0
 
-    def filtered(self, filter: Filter, found: Bits) -> None:
-        """Note that these rows fulfil the filter."""
+    def filtered(self, filter: Filter, found: Bits | None) -> None:
+        """Note that these rows fulfil the filter; None: not all were looked at."""
         began = perf_counter()
         self._estimate = estimate(filter, self._view, self._view.live_bits())
-        self._matches = bits.count(found, self._view.watermark)
+        if found is not None:
+            self._matches = bits.count(found, self._view.watermark)
         self._estimating = perf_counter() - began
 
     def plan(self, seconds: float) -> SegmentPlan:
@@ -67,7 +68,7 @@ class _NoNote(Note):
     def __init__(self) -> None:
         self.way = ""
 
-    def filtered(self, filter: Filter, found: Bits) -> None:
+    def filtered(self, filter: Filter, found: Bits | None) -> None:
         """Note nothing."""
 
 

@@ -24,7 +24,7 @@ from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
 from edge.disk.packed_file import Layout, read_packed, write_packed
 from edge.disk.storage import Storage
-from edge.errors import CorruptData
+from edge.errors import CorruptData, StorageFault
 from edge.model.config import EdgeVectorParams
 from edge.model.schema import IndexedField, Schema, decode_field, encode_field, is_mapped
 from edge.payload.field_index import FieldIndex, GrowingIndex, built_index
@@ -140,7 +140,7 @@ def load_graph(storage: Storage, entry: SegmentEntry, place: int) -> Graph:
     try:
         layout = entry.meta[f"graph-{place}"]
         return Graph.from_arrays(_unpacked(packed, layout), entry.rows)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, SyntaxError, TypeError, ValueError) as error:
         raise CorruptData(f"graph of segment {entry.id}: {error!r}", file.name) from error
 
 
@@ -180,7 +180,12 @@ def write_field(
     """Write a field's index to the new file `name`, and read it as it was asked to be read."""
     entry, layout = write_packed(storage, name, index.arrays())
     file = FieldFile(index.path, encode_field(index.field), role, layout)
-    return entry, file, _read_field(storage, entry, file, index.covered)
+    try:
+        return entry, file, _read_field(storage, entry, file, index.covered)
+    except BaseException:
+        with suppress(StorageFault):
+            storage.remove_tree(name)
+        raise
 
 
 def load_fields(
@@ -189,13 +194,21 @@ def load_fields(
     """Return the field indexes of a segment, and its entry without those that are damaged."""
     sound: list[FieldFile] = []
     indexes: dict[str, FieldIndex] = {}
-    for given in entry.meta.get("fields", []):
+    listed = entry.meta.get("fields")
+    for given in listed if isinstance(listed, list) else []:
         with suppress(CorruptData):
-            file = FieldFile(*given)
+            file = _field_file(given)
             index = _read_field(storage, _file(entry, file.role), file, entry.rows)
             indexes[file.path] = index
             sound.append(file)
     return with_fields(entry, {}, sound), indexes
+
+
+def _field_file(given: Any) -> FieldFile:
+    try:
+        return msgspec.convert(given, FieldFile)
+    except msgspec.ValidationError as error:
+        raise CorruptData(f"no field index: {error}", MANIFEST) from error
 
 
 def with_fields(

@@ -9,8 +9,8 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from edge.disk.manifest import SegmentEntry
 from edge.errors import UnknownVector
 from edge.model.config import EdgeConfig, Settings
 from edge.model.json_path import canonical
+from edge.model.mark import NO_MARKS, Mark, Marks
 from edge.model.payload import decode_payload, decoder_of
 from edge.model.schema import NO_SCHEMA, IndexedField, Schema
 from edge.payload.field_index import FieldIndex
@@ -27,6 +28,8 @@ from edge.segment.id_tracker import IdRows, IdTracker, Places
 from edge.vectors.dense import Bits, Block, DenseColumn, Offsets
 from edge_kernels import bits
 from edge_kernels.hnsw import Graph
+
+T = TypeVar("T")
 
 
 class Segment(Protocol):
@@ -84,6 +87,7 @@ class SegmentView:
         "_allowed",
         "_live",
         "_live_bits",
+        "_once",
         "deleted",
         "deleted_count",
         "schema",
@@ -106,6 +110,7 @@ class SegmentView:
         self._allowed: dict[str, Bits | None] = {}
         self._live: Offsets | None = None
         self._live_bits: Bits | None = None
+        self._once: dict[Any, Any] = {}
 
     @property
     def live_count(self) -> int:
@@ -120,6 +125,14 @@ class SegmentView:
     def find(self, wanted: IdRows) -> Places:
         """Return int64[m]: the offsets of these ids, -1 where one does not live here."""
         return self.segment.tracker.find(wanted, self.watermark, self.deleted)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make()` gives; when asked for the key again, the same. (As views never
+        change, it stays true; two threads may make it side by side.)"""
+        if key not in self._once:
+            self._once[key] = make()
+        found: T = self._once[key]
+        return found
 
     def live(self) -> Offsets:
         """Return the offsets of all live points, ascending uint32."""
@@ -184,20 +197,16 @@ class SegmentView:
         """Return what `payload_bytes` returns for each of the offsets."""
         return self.segment.payloads.many(offsets.tolist())
 
-    def payload(self, offset: int) -> dict[str, Any]:
-        """Return a decoded payload; {} where there is none."""
-        blob = self.segment.payloads.get(offset)
-        return decode_payload(blob) if len(blob) else {}
+    def payloads(self, offsets: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the decoded payloads at offsets; {} where there is none."""
+        blobs = self.segment.payloads.many(offsets)
+        return [decode_payload(blob) if len(blob) else {} for blob in blobs]
 
-    def reader(self, keys: frozenset[str]) -> Callable[[int], dict[str, Any]]:
-        """Return what decodes, of the payload at an offset, what it has at these top-level keys."""
-        get, decode = self.segment.payloads.get, decoder_of(keys)
-
-        def read(offset: int) -> dict[str, Any]:
-            blob = get(offset)
-            return decode(blob) if len(blob) else {}
-
-        return read
+    def reader(self, keys: frozenset[str]) -> Callable[[Sequence[int]], list[dict[str, Any]]]:
+        """Return what decodes, of the payloads at offsets, what they have at these outermost
+        keys."""
+        many, decode = self.segment.payloads.many, decoder_of(keys)
+        return lambda offsets: [decode(blob) if len(blob) else {} for blob in many(offsets)]
 
     def field(self, key: str) -> IndexedField | None:
         """Return what the schema says of the field at a path; None where it says nothing."""
@@ -238,7 +247,7 @@ class SegmentView:
 class ShardView:
     """The whole shard as it was after operation `sequence`; the last segment is the tail."""
 
-    __slots__ = ("config", "points", "schema", "segments", "sequence", "settings")
+    __slots__ = ("config", "marks", "points", "schema", "segments", "sequence", "settings")
 
     def __init__(
         self,
@@ -247,11 +256,13 @@ class ShardView:
         config: EdgeConfig,
         settings: Settings,
         schema: Schema = NO_SCHEMA,
+        marks: Marks = NO_MARKS,
     ) -> None:
         self.sequence = sequence
         self.segments = tuple(view.under(schema) for view in segments)
         self.config = config
         self.schema = schema
+        self.marks = marks
         self.settings = settings
         self.points = sum(view.live_count for view in segments)
 
@@ -259,11 +270,24 @@ class ShardView:
         """Return the view with other segments, and if need be another sequence."""
         if sequence is None:
             sequence = self.sequence
-        return ShardView(sequence, tuple(segments), self.config, self.settings, self.schema)
+        return self._with(sequence=sequence, segments=tuple(segments))
 
-    def under(self, schema: Schema, sequence: int) -> ShardView:
+    def under(self, schema: Schema) -> ShardView:
         """Return the view under another schema."""
-        return ShardView(sequence, self.segments, self.config, self.settings, schema)
+        return self._with(schema=schema)
+
+    def marked(self, mark: Mark) -> ShardView:
+        """Return the view with the update of this mark applied."""
+        newest = Mark(mark.source, mark.epoch, mark.sequence)
+        return self._with(marks={**self.marks, mark.source: newest})
+
+    def with_settings(self, settings: Settings) -> ShardView:
+        """Return the view under other settings."""
+        return self._with(settings=settings)
+
+    def _with(self, **changed: Any) -> ShardView:
+        rest = ("sequence", "segments", "config", "settings", "schema", "marks")
+        return ShardView(**{name: getattr(self, name) for name in rest} | changed)
 
     def locate(self, wanted: IdRows) -> tuple[NDArray[np.int64], Places]:
         """Return (int64[m] position of the segment or -1, int64[m] offset or -1) of these ids."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.model.mark import Mark
 from edge.model.schema import Schema
 from edge.segment.appendable import AppendableSegment
 from edge.segment.rows import RowBlock
@@ -36,7 +37,9 @@ class Effect:
         return no_rows and not self.deletes and self.schema is None
 
 
-def carry_out(effect: Effect, view: ShardView, sequence: int) -> ShardView:
+def carry_out(
+    effect: Effect, view: ShardView, sequence: int, mark: Mark | None = None
+) -> ShardView:
     """Append the rows to the tail, and return the view with the tombstones and the new rows."""
     segments = list(view.segments)
     for position, offsets in effect.deletes:
@@ -45,11 +48,13 @@ def carry_out(effect: Effect, view: ShardView, sequence: int) -> ShardView:
     if effect.schema is not None:
         assert isinstance(tail, AppendableSegment)
         tail.use(effect.schema)
-        view = view.under(effect.schema, sequence)
+        view = view.under(effect.schema)
     if effect.rows is not None and len(effect.rows):
         assert isinstance(tail, AppendableSegment)
         tail.append(effect.rows, sequence)
         segments[-1] = _longer(segments[-1], tail.count)
+    if mark is not None:
+        view = view.marked(mark)
     return view.of(segments, sequence)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import NotFound
-from edge.filter.mask import matching
+from edge.filter.mask import matches, matching
 from edge.model.check import (
     CheckedClearPayload,
     CheckedCreateFieldIndex,
@@ -24,6 +24,7 @@ from edge.model.check import (
     CheckedDeletePayload,
     CheckedDeletePoints,
     CheckedDeleteVectors,
+    CheckedNothing,
     CheckedOperation,
     CheckedOverwritePayload,
     CheckedSetPayload,
@@ -44,6 +45,7 @@ from edge.segment.view import SegmentView, ShardView
 from edge.store.effect import Effect
 from edge.vectors.dense import Block, Offsets, stored_form
 from edge.vectors.metric import metric_of
+from edge_kernels import bits
 from edge_kernels import ids as id_kernels
 
 Payload = dict[str, Any]
@@ -132,12 +134,16 @@ def _targets(target: Target, view: ShardView, *, required: bool) -> list[Group]:
     """Return the points that an operation names or describes; NotFound if a named one lacks."""
     if isinstance(target, Filter):
         groups = [
-            Group(position, part, matching(target, part, part.live()))
+            Group(position, part, _fulfilling(target, part))
             for position, part in enumerate(view.segments)
             if part.live_count
         ]
         return [group for group in groups if len(group.offsets)]
     return list(_groups(view, *_located(target, view, required=required)))
+
+
+def _fulfilling(filter: Filter, view: SegmentView) -> Offsets:
+    return bits.to_offsets(matches(filter, view, view.live_bits()), view.watermark)
 
 
 def _located(
@@ -324,4 +330,5 @@ PREPARE: dict[type, Callable[[Any, ShardView], Effect]] = {
     CheckedClearPayload: _clear_payload,
     CheckedCreateFieldIndex: _create_field_index,
     CheckedDeleteFieldIndex: _delete_field_index,
+    CheckedNothing: lambda operation, view: Effect(),
 }

@@ -42,7 +42,7 @@ from edge.errors import (
     ValidationError,
 )
 from edge.model import codec, fields
-from edge.model.check import check
+from edge.model.check import CheckedOperation, check
 from edge.model.config import (
     Durability,
     EdgeConfig,
@@ -52,6 +52,7 @@ from edge.model.config import (
     settings_of,
 )
 from edge.model.limits import WIDEST_LIMITS
+from edge.model.mark import Mark, check_mark, decode_marks, encode_marks, is_applied
 from edge.model.schema import Schema, decode_schema, encode_schema
 from edge.model.update import UpdateOperation
 from edge.segment.appendable import AppendableSegment
@@ -72,11 +73,14 @@ Outcome = int | EdgeError
 class Submission:
     """One operation, and how safe its acknowledgement must be (None: as the config says)."""
 
-    operation: UpdateOperation
+    operation: UpdateOperation | CheckedOperation
     durability: Durability | None = None
+    mark: Mark | None = None
+    """Where its source stands: an update that the source sent before is passed over."""
 
     def __post_init__(self) -> None:
         fields.member_or_none(self.durability, "durability", Durability)
+        fields.instance_or_none(self.mark, "mark", Mark)
 
 
 class Store:
@@ -95,9 +99,13 @@ class Store:
         self.sealing: ShardView | None = None
         self._seal_beyond = self.settings.checkpoint_bytes
         self._has_written = False
+        self.is_followed = False
+        """Whether `changes` are kept."""
+        self._changes: list[tuple[int, bytes]] = []
         schema = decode_schema(state.schema)
+        marks = decode_marks(state.marks)
         self.durable = ShardView(
-            state.sequence, self._load_segments(), config, self.settings, schema
+            state.sequence, self._load_segments(), config, self.settings, schema, marks
         )
         self.view = self.durable.of((*self.durable.segments, self._new_tail(schema)))
 
@@ -154,7 +162,7 @@ class Store:
         outcomes: list[Outcome] = []
         must_sync = False
         for submission in batch:
-            outcomes.append(self._commit_one(submission.operation))
+            outcomes.append(self._commit_one(submission.operation, submission.mark))
             if isinstance(outcomes[-1], int):
                 asked = submission.durability or self.settings.durability
                 must_sync |= asked is Durability.Always
@@ -170,24 +178,45 @@ class Store:
     def _take_back(self, before: ShardView, end: int) -> None:
         """Undo a batch that could not be synced: it is refused, so nobody may see it."""
         self.view = before
+        self._changes = [kept for kept in self._changes if kept[0] <= before.sequence]
         self._wal.disown(end)
 
-    def _commit_one(self, operation: UpdateOperation) -> Outcome:
+    def _checked(self, operation: UpdateOperation | CheckedOperation) -> CheckedOperation:
+        """The operation as it is logged; one that was checked already, by whom it came through."""
+        if isinstance(operation, CheckedOperation):
+            return operation
+        return check(operation, self.config, self.settings.limits)
+
+    def _commit_one(
+        self, operation: UpdateOperation | CheckedOperation, mark: Mark | None
+    ) -> Outcome:
         try:
             self._refuse_if_read_only()
-            checked = check(operation, self.config, self.settings.limits)
+            if mark is not None:
+                if is_applied(mark, self.view.marks):
+                    return self.view.sequence
+                check_mark(mark, self.view.marks)
+            checked = self._checked(operation)
             effect = prepare(checked, self.view)
-            if effect.is_nothing:
+            if effect.is_nothing and mark is None:
                 return self.view.sequence
-            sequence = self._wal.append(codec.OPERATION, codec.encode(checked))
+            body = codec.encode(checked, mark)
+            sequence = self._wal.append(codec.OPERATION, body)
         except (CallerError, ShardReadOnly) as refusal:
             return refusal
         except Fault as fault:
             self._stop_writing_if_broken(fault)
             return fault
-        self.view = carry_out(effect, self.view, sequence)
+        self.view = carry_out(effect, self.view, sequence, mark)
         self._has_written = True
+        if self.is_followed:
+            self._changes.append((sequence, b"".join(body)))
         return sequence
+
+    def take_changes(self) -> list[tuple[int, bytes]]:
+        """Return (sequence, body) of what was committed while `is_followed`, since last time."""
+        taken, self._changes = self._changes, []
+        return taken
 
     def _sync_soon(self, asked: Durability) -> None:
         if asked is Durability.Interval and self._promised_at is None:
@@ -381,6 +410,7 @@ class Store:
                     durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
                     segments=tuple(entries),
                     schema=encode_schema(durable.schema) if durable.schema else b"",
+                    marks=encode_marks(durable.marks) if durable.marks else b"",
                 )
             )
         except StorageFull:
@@ -439,20 +469,19 @@ class Store:
         It was checked against the limits of its day, which may have been wider than today's.
         """
         widest = msgspec.structs.replace(self.settings, limits=WIDEST_LIMITS)
-        view = ShardView(
-            self.view.sequence, self.view.segments, self.config, widest, self.view.schema
-        )
+        view = self.view.with_settings(widest)
         for record in self._wal.replay():
-            view = carry_out(self._logged(record, view), view, record.sequence)
-        self.view = self.view.under(view.schema, view.sequence).of(view.segments)
+            effect, mark = self._logged(record, view)
+            view = carry_out(effect, view, record.sequence, mark)
+        self.view = view.with_settings(self.settings)
         if self.sequence > self.synced:  # whoever wrote it was promised a sync, and crashed
             self._sync_soon(self.settings.durability)
 
-    def _logged(self, record: Record, view: ShardView) -> Effect:
+    def _logged(self, record: Record, view: ShardView) -> tuple[Effect, Mark | None]:
         try:
             if record.kind != codec.OPERATION:
                 raise CorruptData(f"kind {record.kind} is not known to this build")
-            return prepare(codec.decode(record.body), view)
+            return prepare(codec.decode(record.body), view), codec.mark_of(record.body)
         except (CallerError, CorruptData) as fault:
             where = f"{self.storage.path}/{files.WAL}"
             raise CorruptData(f"log record {record.sequence}: {fault}", where) from fault

@@ -22,17 +22,22 @@ from apartment import Objects, Sighting, Vector, sightings
 from terminal import Progress, bad, bold, dim, good
 
 from edge import (
+    Direction,
     Distance,
     EdgeConfig,
     EdgeOptimizersConfig,
     EdgeShard,
     EdgeVectorParams,
+    FacetRequest,
     FieldCondition,
     Filter,
     MatchValue,
+    OrderBy,
+    PayloadSchemaType,
     Query,
     QueryRequest,
     ScoredPoint,
+    ScrollRequest,
     UpdateOperation,
 )
 
@@ -50,6 +55,11 @@ QUESTIONS = (
     ("a toy for a child", "nursery"),
     ("something to clean the floor", "laundry"),
 )
+INDEXED = {
+    "room": PayloadSchemaType.Keyword,
+    "object": PayloadSchemaType.Keyword,
+    "seen_at": PayloadSchemaType.Datetime,
+}
 FRAME = 8
 """sightings in one camera frame"""
 FRAME_SECONDS = 0.008
@@ -118,6 +128,17 @@ def told(words: str, room: str | None, hits: list[ScoredPoint], took: float) -> 
     return "\n".join(lines)
 
 
+async def summary(shard: EdgeShard) -> str:
+    """Tell by payload alone what the kitchen is full of, and what was seen there last."""
+    kitchen = in_room("kitchen")
+    often = await shard.facet(FacetRequest("object", limit=4, exact=True, filter=kitchen))
+    newest = OrderBy("seen_at", Direction.Desc)
+    last, _ = await shard.scroll(ScrollRequest(limit=4, filter=kitchen, order_by=newest))
+    counted = ", ".join(f"{hit.value} ({hit.count})" for hit in often)
+    named = ", ".join((record.payload or {})["object"] for record in last)
+    return f"\n  Seen most in the kitchen: {counted}\n  Seen there last: {named}"
+
+
 async def heartbeat(pauses: list[float]) -> None:
     """Write down by how much every wake-up was late: that long the loop stood still."""
     while True:
@@ -133,6 +154,8 @@ async def act_one(folder: Path, objects: Objects, count: int) -> None:
     progress = Progress(count, "sightings")
     began = time.perf_counter()
     async with EdgeShard.create(folder, config()) as shard:
+        for field, kind in INDEXED.items():
+            await shard.update(UpdateOperation.create_field_index(field, kind))
         beating = asyncio.create_task(heartbeat(pauses))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(remember(shard, objects, progress, tasks))
@@ -141,6 +164,7 @@ async def act_one(folder: Path, objects: Objects, count: int) -> None:
         progress.finish()
         info = await shard.info()
         seconds = time.perf_counter() - began
+        print(await summary(shard))
     print(f"\n  {info.points_count:,} sightings remembered in {seconds:.1f} s,", end=" ")
     print(f"{info.indexed_vectors_count:,} of them indexed (HNSW) in the background")
     print(f"  longest pause of the event loop: {good(f'{max(pauses) * 1e3:.1f} ms')}")

@@ -63,9 +63,8 @@ def set_bits(bits: Bits, offsets: NDArray[np.uint32]) -> None:
     """Add offsets to `bits`, in place. IndexError, and nothing set, if one is outside."""
     if not offsets.size:
         return
-    if int(offsets.max()) >= 64 * bits.size:
+    if call(_set_bits, address_of(bits), 64 * bits.size, address_of(offsets), offsets.size):
         raise IndexError(f"offset {offsets.max()} in a set of {64 * bits.size}")
-    call(_set_bits, address_of(bits), address_of(offsets), offsets.size)
 
 
 def test(bits: Bits, i: int) -> bool:
@@ -103,7 +102,13 @@ def to_offsets(bits: Bits, n: int) -> NDArray[np.uint32]:
 
 @door
 def _set_bits(block: int) -> int:
-    bits, offsets, count = load_i64(block), load_i64(block + 8), load_i64(block + 16)
+    bits, end = load_i64(block), load_i64(block + 8)
+    offsets, count = load_i64(block + 16), load_i64(block + 24)
+    highest = 0
+    for i in range(count):
+        highest = max(highest, load_u32(offsets + 4 * i))
+    if highest >= end:
+        return 1
     for i in range(count):
         offset = load_u32(offsets + 4 * i)
         word = bits + 8 * (offset >> 6)

@@ -14,6 +14,7 @@ import pytest
 
 from edge import blocking
 from edge.actors.mailbox import Ask
+from edge.actors.feed import Feed
 from edge.actors.threads import Threads
 from edge.actors.watch import Watch
 from edge.actors.writer import Writer
@@ -46,7 +47,7 @@ class Running:
         self.store = Store.create(path, given)
         self.watch = Watch(self.store.view)
         self.thread = Threads("test", 1)
-        self.writer = Writer(self.store, self.watch, self.thread, capacity)
+        self.writer = Writer(self.store, self.watch, Feed(), self.thread, capacity)
 
     def ask(self, operation: UpdateOperation, durability: Any = None) -> asyncio.Task[int]:
         return asyncio.create_task(self.writer.update(Submission(operation, durability)))

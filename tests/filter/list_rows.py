@@ -36,12 +36,13 @@ class ListRows:
         }
         self.decoded: list[int] = []
 
-    def reader(self, keys: frozenset[str]) -> Callable[[int], dict[str, Any]]:
-        def read(offset: int) -> dict[str, Any]:
-            self.decoded.append(offset)
-            return {key: self.payloads[offset][key] for key in keys & self.payloads[offset].keys()}
+    def reader(self, keys: frozenset[str]) -> Callable[[Sequence[int]], list[dict[str, Any]]]:
+        return lambda offsets: [self._decoded(offset, keys) for offset in offsets]
 
-        return read
+    def _decoded(self, offset: int, keys: frozenset[str]) -> dict[str, Any]:
+        self.decoded.append(offset)
+        payload = self.payloads[offset]
+        return {key: payload[key] for key in keys & payload.keys()}
 
     def field(self, key: str) -> IndexedField | None:
         return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from edge.model.config import Memory
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -31,7 +32,9 @@ from edge.model.filter import (
 )
 from edge.model.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from edge.model.point import Point, PointVectors
-from edge.model.update import UpdateMode, UpdateOperation
+from edge.model.schema import KeywordIndexParams, PayloadSchemaType, TextIndexParams
+from edge.model.text import DisabledStemmer, Language, StopwordsSet
+from edge.model.update import Nothing, UpdateMode, UpdateOperation
 
 DIMENSIONS = {"": 3, "image": 4}
 """The vectors that the shard of these values has."""
@@ -127,6 +130,14 @@ names = st.lists(st.sampled_from(list(DIMENSIONS)), max_size=3)
 maybe_key = st.none() | keys
 maybe_filter = st.none() | filters
 
+INDEXES = [
+    *PayloadSchemaType,
+    KeywordIndexParams(prefix=True, memory=Memory.Cold),
+    TextIndexParams(
+        stopwords=StopwordsSet([Language.English], ["mug"]), stemmer=DisabledStemmer(), scoring=True
+    ),
+]
+
 operations: st.SearchStrategy[UpdateOperation] = st.one_of(
     st.builds(
         UpdateOperation.upsert_points,
@@ -151,4 +162,7 @@ operations: st.SearchStrategy[UpdateOperation] = st.one_of(
     st.builds(UpdateOperation.delete_payload_by_filter, filters, st.lists(keys, max_size=3)),
     st.builds(UpdateOperation.clear_payload, some_ids),
     st.builds(UpdateOperation.clear_payload_by_filter, filters),
+    st.builds(UpdateOperation.create_field_index, keys, st.sampled_from(INDEXES)),
+    st.builds(UpdateOperation.delete_field_index, keys),
+    st.builds(Nothing),
 )

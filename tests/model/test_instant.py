@@ -115,3 +115,17 @@ def test_what_is_no_moment_is_refused_by_name(value: Any) -> None:
 def test_a_long_text_takes_no_longer_than_its_length() -> None:
     for text in ("2024-01-01" + " " * 200_000, "2024-01-01T00:00:00." + "1" * 200_000 + "x"):
         assert instant.parse(text) is None
+
+
+@given(st.integers(-(2**61), 2**61))
+def test_microseconds_come_back_as_their_first_instant(micros: int) -> None:
+    found = instant.at_microseconds(micros)
+    assert instant.microseconds(found) == micros
+    assert instant.microseconds(found - 1) == micros - 1
+
+
+def test_a_leap_second_counts_as_the_last_microsecond_before_the_next() -> None:
+    texts = ["2016-12-31T23:59:59.999999Z", "2016-12-31T23:59:60Z", "2016-12-31T23:59:60.9Z"]
+    found = [instant.microseconds(instant.parse(text) or 0) for text in texts]
+    after = instant.microseconds(instant.parse("2017-01-01T00:00:00Z") or 0)
+    assert found == [after - 1] * 3

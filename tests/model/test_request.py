@@ -12,16 +12,32 @@ import pytest
 
 from edge.errors import ValidationError
 from edge.model.filter import Filter
-from edge.model.query import NearestQuery, Query, SearchParams
+from edge.model.query import (
+    Bm25Params,
+    Direction,
+    NearestQuery,
+    OrderBy,
+    Query,
+    Sample,
+    SearchParams,
+    TextQuery,
+)
 from edge.model.request import (
+    Cardinality,
     CountRequest,
     ExcludePayload,
+    Explained,
+    FacetHit,
+    FacetRequest,
+    FacetResponse,
     IncludePayload,
+    OrderCursor,
     PayloadSelector,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
     SearchRequest,
+    SegmentPlan,
     ShardInfo,
 )
 
@@ -36,6 +52,17 @@ WHOLE: list[Any] = [
     CountRequest(False, Filter(), timeout=0),
     QueryBatchRequest([QueryRequest(5), QueryRequest(6)]),
     ShardInfo(1, 2, 3, {}),
+    OrderBy("a.b", Direction.Desc, 5),
+    TextQuery("a", "cup of tea", Bm25Params(1.5, 0.5)),
+    Bm25Params(),
+    QueryRequest(5, query=OrderBy("a")),
+    QueryRequest(5, query=Sample.Random, explain=True),
+    QueryRequest(5, query=TextQuery("a", "")),
+    ScrollRequest(OrderCursor(0.5, UUID(int=7)), 5, order_by="a"),
+    OrderCursor(5, 1),
+    FacetRequest("a[].b", 3, True, Filter(), timeout=0.5),
+    FacetResponse([FacetHit("x", 2), FacetHit(True, 1)]),
+    SegmentPlan(1, "scan", 3, Cardinality(0, 1, 2), 1, 0.5),
 ]
 
 
@@ -75,6 +102,27 @@ def test_scroll_and_count_defaults() -> None:
     assert ScrollRequest(with_payload=False).with_payload is False
     assert ScrollRequest(str(UUID(int=7))).offset == UUID(int=7)
     assert (CountRequest().exact, CountRequest().filter) == (True, None)
+
+
+def test_facet_defaults() -> None:
+    found = FacetRequest("a")
+    assert (found.limit, found.exact, found.filter, found.timeout) == (10, False, None, None)
+    assert FacetRequest("a", 0, np.True_).exact is True
+    response = FacetResponse([FacetHit("x", 2), FacetHit("y", 1)])
+    assert (len(response), [hit.value for hit in response]) == (2, ["x", "y"])
+
+
+def test_an_order_is_given_whole_or_by_its_path() -> None:
+    assert ScrollRequest(order_by="a").order_by == OrderBy("a", Direction.Asc)
+    assert ScrollRequest(order_by=OrderBy("a", None)).order_by == OrderBy("a")
+    assert ScrollRequest(None, order_by="a").offset is None
+
+
+def test_what_explains_itself_is_a_list_of_hits() -> None:
+    plan = SegmentPlan(1, "scan", 3, None, None, 0.5)
+    found = Explained([1, 2], [plan])
+    assert found == [1, 2]
+    assert found.plan == (plan,)
 
 
 def test_selections_are_read_back_in_one_form() -> None:
@@ -126,6 +174,54 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: SearchParams(quantization=1), "quantization.*not supported yet"),
     (lambda: SearchParams(acorn=1), "acorn.*not supported yet"),
     (lambda: SearchParams(idf=1), "idf.*not supported yet"),
+    (lambda: QueryRequest(1, query="a"), "query: expected a Query, TextQuery, OrderBy or Sample"),
+    (lambda: QueryRequest(1, query=Direction.Asc), "query: expected a Query"),
+    (lambda: QueryRequest(1, query=Sample), "query: expected a Query"),
+    (lambda: QueryRequest(1, explain=1), "explain: expected a bool"),
+    (lambda: SearchRequest(OrderBy("a"), 1), "query: expected a Query"),
+    (lambda: SearchRequest(TextQuery("a", "b"), 1), "query: expected a Query"),
+    (lambda: SearchRequest(Sample.Random, 1), "query: expected a Query"),
+    (lambda: ScrollRequest(order_by="a[["), "payload path"),
+    (lambda: ScrollRequest(order_by=Sample.Random), "order_by: expected a OrderBy"),
+    (lambda: ScrollRequest(OrderCursor(1, 1)), "offset: expected an int or a UUID"),
+    (lambda: ScrollRequest(0.5, order_by="a"), "offset: expected an OrderCursor"),
+    (lambda: FacetRequest(7), "key: expected a str"),
+    (lambda: FacetRequest("a[["), "payload path"),
+    (lambda: FacetRequest(""), "payload path"),
+    (lambda: FacetRequest("a", -1), "limit: expected 0"),
+    (lambda: FacetRequest("a", None), "limit: expected an int"),
+    (lambda: FacetRequest("a", True), "limit: expected an int"),
+    (lambda: FacetRequest("a", 1, None), "exact: expected a bool"),
+    (lambda: FacetRequest("a", filter={}), "filter: expected a Filter"),
+    (lambda: FacetRequest("a", timeout=-1), "timeout: expected seconds"),
+    (lambda: OrderBy(7), "key: expected a str"),
+    (lambda: OrderBy("a[["), "payload path"),
+    (lambda: OrderBy("a", "asc"), "direction: expected a Direction"),
+    (lambda: OrderBy("a", True), "direction: expected a Direction"),
+    (lambda: OrderBy("a", start_from=float("nan")), "start_from: expected a number"),
+    (lambda: OrderBy("a", start_from=np.float32("nan")), "start_from: expected a number"),
+    (lambda: OrderBy("a", start_from=True), "start_from: expected a number"),
+    (lambda: OrderBy("a", start_from=[1]), "start_from: expected a number"),
+    (lambda: OrderBy("a", start_from=10**400), "start_from: expected a number that fits"),
+    (lambda: OrderBy("a", start_from="yesterday"), "start_from: expected a datetime"),
+    (lambda: OrderBy("a", start_from="2024-13-01"), "start_from: expected a datetime"),
+    (lambda: OrderBy("a", start_from=""), "start_from: expected a datetime"),
+    (lambda: OrderBy("a", start_from="\ud800"), "start_from"),
+    (lambda: TextQuery(7, "x"), "field: expected a str"),
+    (lambda: TextQuery("a[[", "x"), "payload path"),
+    (lambda: TextQuery("a", 7), "query: expected a str"),
+    (lambda: TextQuery("a", None), "query: expected a str"),
+    (lambda: TextQuery("a", "\ud800"), "query: holds a lone surrogate"),
+    (lambda: TextQuery("a", "x", {"k": 1}), "scoring: expected a Bm25Params"),
+    (lambda: Bm25Params(k=-0.1), "k: expected a finite number, 0 or more"),
+    (lambda: Bm25Params(k=float("inf")), "k: expected a finite number"),
+    (lambda: Bm25Params(k=1e39), "k: expected a finite number"),
+    (lambda: Bm25Params(k=float("nan")), "k: expected a number"),
+    (lambda: Bm25Params(k="1"), "k: expected a number"),
+    (lambda: Bm25Params(b=1.1), "b: expected 0 to 1"),
+    (lambda: Bm25Params(b=-0.1), "b: expected 0 to 1"),
+    (lambda: Bm25Params(b=float("nan")), "b: expected a number"),
+    (lambda: Bm25Params(b=True), "b: expected a number"),
     (lambda: PayloadSelector.Include("a"), "keys: expected a list"),
     (lambda: PayloadSelector.Exclude([1]), r"keys\[0\]: expected a str"),
 ]

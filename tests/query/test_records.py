@@ -116,13 +116,13 @@ def test_payloads_are_shown_as_selected(named: ShardView, selector: Any, shown: 
 
 def test_only_the_winners_payloads_are_read(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    original = type(shard.view.segments[0]).payload
+    original = type(shard.view.segments[0]).payloads
 
-    def noted(view: Any, offset: int) -> Any:
-        read.append(offset)
-        return original(view, offset)
+    def noted(view: Any, offsets: list[int]) -> Any:
+        read.extend(offsets)
+        return original(view, offsets)
 
-    monkeypatch.setattr(type(shard.view.segments[0]), "payload", noted)
+    monkeypatch.setattr(type(shard.view.segments[0]), "payloads", noted)
     query = Query.Nearest(queries("dot")[0], "dot")
     answer(shard.view, QueryRequest(5, offset=2, query=query, with_payload=True))
     assert len(read) == 5

@@ -16,12 +16,14 @@ from edge.errors import DeadlineExceeded
 from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
 from edge.model.filter import FieldCondition, Filter, MatchValue, RangeFloat
 from edge.model.point_id import PointId, decode_ids
-from edge.model.request import QueryRequest, ScrollRequest
+from edge.model.request import CountRequest, QueryRequest, ScrollRequest
 from edge.model.update import UpdateOperation
 from edge.query import deadline, scroll
 from edge.query.answer import answer
 from edge.query.deadline import Deadline
 from edge.segment.view import ShardView
+from tests.query.indexed_shards import FILTERS, chosen, rank_of
+from tests.query.indexed_shards import Shard as Indexed
 from tests.query.shards import Shard, config, order_of, spread
 from tests.segment.made import after, cut, start
 
@@ -164,3 +166,39 @@ def test_a_page_is_cut_at_its_limit_across_segments(tmp_path: Path) -> None:
     rows = [hits.segments[o].ids[at] for o, at in zip(hits.owners, hits.offsets, strict=True)]
     assert decode_ids(np.array(rows)) == ordered(shard, lambda payload: True)[:30]
     assert len(set(hits.owners.tolist())) > 1
+
+
+# -- with indexes
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("limit", [7, 500])
+def test_pages_are_the_same_whichever_segments_have_an_index(
+    indexed: Indexed, name: str, limit: int
+) -> None:
+    expected = sorted(chosen(indexed, name), key=rank_of)
+    pages = walk(indexed.view, limit, FILTERS[name])
+    assert [point_id for page in pages for point_id in page] == expected
+    assert all(len(page) == limit for page in pages[:-1])
+    records, _ = answer(indexed.view, ScrollRequest(None, 500, FILTERS[name]))
+    assert {record.id: record.payload for record in records} == chosen(indexed, name)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_points_are_counted_whichever_segments_have_an_index(indexed: Indexed, name: str) -> None:
+    for exact in (True, False):  # of so few payloads all are read
+        counted = answer(indexed.view, CountRequest(exact, FILTERS[name]))
+        assert counted == len(chosen(indexed, name))
+
+
+def test_where_the_index_tells_no_payload_is_looked_at(
+    every_indexed: dict[str, Indexed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(*given: object) -> None:
+        raise AssertionError("payloads were looked at")
+
+    monkeypatch.setattr(scroll, "_matching", unwanted)
+    view = every_indexed["first"].view
+    answer(view, ScrollRequest(None, 5, FILTERS["hall"]))
+    with pytest.raises(AssertionError, match="looked at"):
+        answer(view, ScrollRequest(None, 5, FILTERS["open"]))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from edge.disk.storage import Storage
 from edge.model.check import check
 from edge.model.config import EdgeConfig, settings_of
+from edge.model.schema import NO_SCHEMA, Schema
 from edge.model.update import UpdateOperation
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import GraphPlan, build_segment
@@ -31,14 +32,16 @@ def after(view: ShardView, *operations: UpdateOperation) -> ShardView:
 
 def cut(view: ShardView) -> ShardView:
     """The same points, and a new tail behind the old one."""
-    return view.of((*view.segments, _tail(1 + highest(view), view.config)))
+    return view.of((*view.segments, _tail(1 + highest(view), view.config, view.schema)))
 
 
 def built(view: ShardView, storage: Storage, graphs: Iterable[str] = ()) -> ShardView:
-    """The tail made a segment with files, and with graphs for these names; and a new tail."""
+    """The tail made a segment with files, with graphs for these names, and with the indexes of the
+    schema; and a new tail."""
     number, tail = 1 + highest(view), view.segments[-1]
     plans = {name: GraphPlan(m=8, ef_construct=64) for name in graphs}
-    made = build_segment(storage, number, [tail], view.config.vectors, plans, silent)
+    vectors = view.config.vectors
+    made = build_segment(storage, number, [tail], vectors, plans, silent, view.schema)
     return cut(swapped(view, [tail], made))
 
 
@@ -50,8 +53,8 @@ def silent(done: float) -> None:
     """A pulse that nobody hears."""
 
 
-def _tail(number: int, config: EdgeConfig) -> SegmentView:
-    return SegmentView(AppendableSegment(number, config.vectors), 0)
+def _tail(number: int, config: EdgeConfig, schema: Schema = NO_SCHEMA) -> SegmentView:
+    return SegmentView(AppendableSegment(number, config.vectors, schema), 0)
 
 
 def numbers(segments: Sequence[SegmentView]) -> list[int]:

@@ -76,7 +76,7 @@ def shown(views: tuple[SegmentView, ...]) -> list[Any]:
                 name: block[place].tolist() for name, (has, block) in columns.items() if has[place]
             }
             version = int(view.segment.versions[offset])
-            everything.append((ids[place], version, view.payload(offset), vectors))
+            everything.append((ids[place], version, view.payloads([offset])[0], vectors))
     return everything
 
 

@@ -107,7 +107,7 @@ def test_a_name_that_is_not_known_is_refused() -> None:
 def test_payloads_are_decoded_and_an_empty_one_is_no_bytes() -> None:
     points = [Point(1, {}, {"a": [1]}), Point(2, {}, {}), Point(3, {})]
     view = after(start(CONFIG), UpdateOperation.upsert_points(points)).segments[-1]
-    assert [view.payload(at) for at in range(3)] == [{"a": [1]}, {}, {}]
+    assert [view.payloads([at])[0] for at in range(3)] == [{"a": [1]}, {}, {}]
     assert len(view.payload_bytes(2)) == 0
 
 

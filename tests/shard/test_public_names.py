@@ -65,6 +65,7 @@ def test_names_are_those_of_qdrant_edge_or_our_own() -> None:
         "Durability",
         "Explained",
         "Limits",
+        "Mark",
         "OrderCursor",
         "PayloadIndexInfo",
         "PointId",
@@ -120,7 +121,7 @@ def test_shared_names_are_many() -> None:
 def test_methods_of_the_shard_are_those_of_qdrant_edge_that_are_built() -> None:
     ours = {name for name in dir(blocking.EdgeShard) if not name.startswith("_")}
     theirs = {name for name in vars(qdrant_edge.EdgeShard) if not name.startswith("_")}
-    assert sorted(ours - theirs) == ["read_view", "upsert_arrays"]
+    assert sorted(ours - theirs) == ["mark", "read_view", "upsert_arrays"]
     for name in sorted(ours & theirs):
         plain = arguments(getattr(blocking.EdgeShard, name))
         given = arguments(getattr(qdrant_edge.EdgeShard, name))

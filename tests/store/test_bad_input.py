@@ -27,6 +27,7 @@ from edge.errors import (
     LimitExceeded,
     NotFound,
     ShardClosed,
+    UnknownField,
     UnknownVector,
     ValidationError,
     WrongDimension,
@@ -38,21 +39,36 @@ from edge.model.filter import (
     HasIdCondition,
     HasVectorCondition,
     IsEmptyCondition,
+    MatchPhrase,
+    MatchPrefix,
+    MatchText,
     MatchValue,
     MinShould,
     NestedCondition,
+    RangeDateTime,
     RangeFloat,
+    SliceCondition,
+    ValuesCount,
 )
+from edge.model.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from edge.model.limits import Limits
 from edge.model.point import Point, PointVectors
-from edge.model.query import Query, SearchParams
+from edge.model.query import Bm25Params, OrderBy, Query, Sample, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
+    FacetRequest,
+    OrderCursor,
     PayloadSelector,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
     SearchRequest,
+)
+from edge.model.schema import (
+    IntegerIndexParams,
+    KeywordIndexParams,
+    PayloadSchemaType,
+    TextIndexParams,
 )
 from edge.model.update import UpdateOperation
 
@@ -126,7 +142,7 @@ def ask(make: Callable[[], Any]) -> Act:
     """The method that a request is for."""
     methods = {
         QueryRequest: "query", SearchRequest: "search", ScrollRequest: "scroll",
-        CountRequest: "count", QueryBatchRequest: "query_batch",
+        CountRequest: "count", QueryBatchRequest: "query_batch", FacetRequest: "facet",
     }  # fmt: skip
 
     def act(shard: EdgeShard) -> Any:
@@ -201,6 +217,12 @@ FILTERED: dict[str, Callable[[Filter], Act]] = {
     "search": lambda f: ask(lambda: SearchRequest(Query.Nearest(GOOD), 3, filter=f)),
     "scroll": lambda f: ask(lambda: ScrollRequest(filter=f)),
     "count": lambda f: ask(lambda: CountRequest(filter=f)),
+    "count, about": lambda f: ask(lambda: CountRequest(False, f)),
+    "facet": lambda f: ask(lambda: FacetRequest("a", filter=f)),
+    "order": lambda f: ask(lambda: QueryRequest(3, query=OrderBy("a"), filter=f)),
+    "pages in order": lambda f: ask(lambda: ScrollRequest(filter=f, order_by="a")),
+    "sample": lambda f: ask(lambda: QueryRequest(3, query=Sample.Random, filter=f)),
+    "explained query": lambda f: ask(lambda: QueryRequest(3, filter=f, explain=True)),
     "batch": lambda f: ask(lambda: QueryBatchRequest([QueryRequest(3, filter=f)])),
 }
 
@@ -383,6 +405,20 @@ for path, kind in (
             Filter(must=[IsEmptyCondition(p)]))),
     ):  # fmt: skip
         REFUSED[f"path {ascii(path)[:20]} in {place}"] = (update(make), kind, NOT_A_PATH)
+    for place, make in (
+        ("create_field_index", update(
+            lambda p=path: U.create_field_index(p, PayloadSchemaType.Keyword))),
+        ("delete_field_index", update(lambda p=path: U.delete_field_index(p))),
+        ("FacetRequest", ask(lambda p=path: FacetRequest(p))),
+        ("OrderBy", ask(lambda p=path: QueryRequest(3, query=OrderBy(p)))),
+        ("TextQuery", ask(lambda p=path: QueryRequest(3, query=TextQuery(p, "x")))),
+        ("order_by", ask(lambda p=path: ScrollRequest(order_by=p))),
+        ("nested", update(
+            lambda p=path: U.create_field_index("a[].b", KeywordIndexParams(nested=p)))),
+        ("NestedCondition", ask(
+            lambda p=path: CountRequest(filter=Filter(must=[NestedCondition(p, Filter())])))),
+    ):  # fmt: skip
+        REFUSED[f"path {ascii(path)[:20]} in {place}"] = (make, kind, NOT_A_PATH)
     for place, selector in (("Include", PayloadSelector.Include), ("list", list)):
         REFUSED[f"path {ascii(path)[:20]} to show by {place}"] = (
             ask(lambda p=path, s=selector: ScrollRequest(with_payload=s([p]))),
@@ -431,7 +467,142 @@ for at, wrap in WRAPS.items():
         "levels",
     )
 
+for name, schema, message in (
+    ("a str", "keyword", "schema: expected a PayloadSchemaType"),
+    ("an unknown kind", "sparse", "schema: expected a PayloadSchemaType"),
+    ("a dict", {"type": "keyword"}, "schema: expected a PayloadSchemaType"),
+    ("a class", KeywordIndexParams, "schema: expected a PayloadSchemaType"),
+    ("None", None, "schema: expected a PayloadSchemaType"),
+    ("a number", 1, "schema: expected a PayloadSchemaType"),
+):
+    REFUSED[f"an index of {name}"] = (
+        update(lambda s=schema: U.create_field_index("a", s)), ValidationError, message
+    )  # fmt: skip
+
+for name, build, message in (
+    ("a flag that is none", lambda: IntegerIndexParams(lookup=1), "lookup: expected a bool"),
+    ("a memory that is none", lambda: KeywordIndexParams(memory="cold"), "memory: expected"),
+    ("a tokenizer that is none", lambda: TextIndexParams("word"), "tokenizer: expected"),
+    ("a length of -1", lambda: TextIndexParams(min_token_len=-1), "min_token_len: expected 0"),
+    ("a stemmer that is none", lambda: TextIndexParams(stemmer="en"), "stemmer"),
+    ("stopwords that are none", lambda: TextIndexParams(stopwords=7), "stopwords"),
+    ("a scoring that is none", lambda: TextIndexParams(scoring="x"), "scoring: expected"),
+    ("another array than its own", lambda: KeywordIndexParams(nested="b"), "nested: the field"),
+):
+    REFUSED[f"an index with {name}"] = (
+        update(lambda b=build: U.create_field_index("a[].b", b())), ValidationError, message
+    )  # fmt: skip
+
+HERE = GeoPoint(1, 1)
+
+for name, build, message in (
+    ("a latitude of 91", lambda: GeoPoint(0, 91), "lat: expected degrees"),
+    ("a longitude of NaN", lambda: GeoPoint(NAN, 0), "lon: expected a number"),
+    ("a radius of -1", lambda: GeoRadius(HERE, -1), "radius: expected metres"),
+    ("a radius of NaN", lambda: GeoRadius(HERE, NAN), "radius: expected a number"),
+    ("a centre that is a tuple", lambda: GeoRadius((1, 1), 1), "center: expected a GeoPoint"),
+    ("half a box", lambda: GeoBoundingBox(HERE, None), "bottom_right: expected a GeoPoint"),
+    ("a polygon of nothing", lambda: GeoPolygon([]), "exterior: expected at least 4 points"),
+    ("a polygon of a line", lambda: GeoPolygon([HERE] * 3), "exterior: expected at least 4"),
+    (
+        "half a polygon",
+        lambda: GeoPolygon([GeoPoint(*p) for p in ((0, 0), (1, 0), (1, 1), (0, 1))]),
+        "exterior: the last point has to be the first",
+    ),
+    (
+        "a polygon with half a hole",
+        lambda: GeoPolygon([HERE] * 4, [[GeoPoint(*p) for p in ((0, 0), (1, 0), (1, 1), (0, 1))]]),
+        r"interiors\[0\]: the last point has to be the first",
+    ),
+    ("a bound of no moment", lambda: RangeDateTime(gte="tomorrow"), "gte: expected a datetime"),
+    ("the 13th month", lambda: RangeDateTime(lt="2024-13-01"), "lt: expected a datetime"),
+    ("the 30th of February", lambda: RangeDateTime(gt="2024-02-30"), "gt: expected a datetime"),
+    ("25 o'clock", lambda: RangeDateTime(lte="2024-01-01T25:00"), "lte: expected a datetime"),
+    ("a moment that is a number", lambda: RangeDateTime(gte=5), "gte: expected a datetime"),
+    ("the year 300,000", lambda: RangeDateTime(gte="+300000-01-01"), "gte: expected a datetime"),
+    ("a count of -1", lambda: ValuesCount(gte=-1), "gte: expected 0"),
+    ("a count of 1.5", lambda: ValuesCount(lt=1.5), "lt: expected an int"),
+    ("a slice of nothing", lambda: SliceCondition(0, 0), "total: expected 1"),
+    ("a slice beyond the last", lambda: SliceCondition(2, 2), "index: expected 0 to 1"),
+    ("words that are none", lambda: MatchText(7), "text: expected a str"),
+    ("a phrase of a surrogate", lambda: MatchPhrase("\ud800"), "phrase: .*surrogate"),
+    ("a prefix that is bytes", lambda: MatchPrefix(b"x"), "prefix: expected a str"),
+    ("a value that is a float", lambda: MatchValue(1.5), "value: expected a str"),
+):
+    REFUSED[f"a condition on {name}"] = (lambda shard, b=build: b(), ValidationError, message)
+
 REFUSED |= {
+    "filter of 10,000 levels": (
+        lambda shard: deep_filter(10_000, WRAPS["must"]), LimitExceeded, "levels"
+    ),
+    "filter of 100,000 conditions at two levels": (
+        lambda shard: Filter(must=[Filter(should=[ONE] * 1_000) for _ in range(100)]),
+        LimitExceeded,
+        "conditions",
+    ),
+    "a text query on no index": (
+        ask(lambda: QueryRequest(3, query=TextQuery("text", "x"))), UnknownField, "field: .*text"
+    ),
+    "a text query on no index, of nothing": (
+        ask(lambda: QueryRequest(0, query=TextQuery("text", ""))), UnknownField, "field: .*text"
+    ),
+    "a text query in a batch": (
+        ask(lambda: QueryBatchRequest([QueryRequest(3, query=TextQuery("zz", "x"))])),
+        UnknownField,
+        "field: .*zz",
+    ),
+    "a text query of a number": (
+        ask(lambda: QueryRequest(3, query=TextQuery("a", 5))), ValidationError, "query: expected"
+    ),
+    "a k below 0": (
+        ask(lambda: QueryRequest(3, query=TextQuery("a", "x", Bm25Params(-1)))),
+        ValidationError,
+        "k: expected",
+    ),
+    "a b above 1": (
+        ask(lambda: QueryRequest(3, query=TextQuery("a", "x", Bm25Params(b=2)))),
+        ValidationError,
+        "b: expected",
+    ),
+    "an order from NaN": (
+        ask(lambda: QueryRequest(3, query=OrderBy("a", start_from=NAN))),
+        ValidationError,
+        "start_from: expected a number",
+    ),
+    "an order from beyond all floats": (
+        ask(lambda: QueryRequest(3, query=OrderBy("a", start_from=10**400))),
+        ValidationError,
+        "start_from: expected a number",
+    ),
+    "an order from no moment": (
+        ask(lambda: QueryRequest(3, query=OrderBy("a", start_from="then"))),
+        ValidationError,
+        "start_from: expected a datetime",
+    ),
+    "an order of no direction": (
+        ask(lambda: QueryRequest(3, query=OrderBy("a", "desc"))),
+        ValidationError,
+        "direction: expected a Direction",
+    ),
+    "a sample that is a str": (
+        ask(lambda: QueryRequest(3, query="random")), ValidationError, "query: expected a Query"
+    ),
+    "a search by order": (
+        ask(lambda: SearchRequest(OrderBy("a"), 3)), ValidationError, "query: expected a Query"
+    ),
+    "a facet of -1": (
+        ask(lambda: FacetRequest("a", -1)), ValidationError, "limit: expected 0"
+    ),
+    "a facet of a number": (ask(lambda: FacetRequest(5)), ValidationError, "key: expected a str"),
+    "a facet that is none": (lambda shard: shard.facet("a"), ValidationError, "not a request"),
+    "a cursor where there is no order": (
+        ask(lambda: ScrollRequest(OrderCursor(1, 1))), ValidationError, "offset: expected an int"
+    ),
+    "a cursor that is a tuple": (
+        ask(lambda: ScrollRequest((1, 1), order_by="a")),
+        ValidationError,
+        "offset: expected an OrderCursor",
+    ),
     "a batch of 10,001 points": (
         lambda shard: shard.update(U.upsert_points([Point(i, GOOD) for i in range(10_001)])),
         LimitExceeded,
@@ -665,6 +836,61 @@ TAKEN: dict[str, tuple[Act, Act]] = {
         ask(lambda: QueryRequest(9, query=Query.Nearest(GOOD), score_threshold=INF)),
         lambda s: s.count() == 3,
     ),
+    "an index of a field that is nowhere": (
+        update(lambda: U.create_field_index("zz[].zz[7]", PayloadSchemaType.Geo)),
+        lambda s: s.facet(FacetRequest("zz[].zz[7]")).hits == [],
+    ),
+    "an index twice": (
+        lambda s: [s.update(U.create_field_index("a", PayloadSchemaType.Integer)) for _ in "ab"],
+        lambda s: s.count(CountRequest(filter=Filter(must=[ONE]))) == 1,
+    ),
+    "an index of another kind than the values": (
+        update(lambda: U.create_field_index("a", PayloadSchemaType.Text)),
+        lambda s: s.count(CountRequest(filter=Filter(must=[ONE]))) == 1,
+    ),
+    "no index deleted": (
+        update(lambda: U.delete_field_index("zz")), lambda s: s.info().payload_schema == {}
+    ),
+    "an index of every kind on every field": (
+        lambda s: [
+            s.update(U.create_field_index(path, kind))
+            for kind in PayloadSchemaType
+            for path in ("a", "deep.x", "text", "list[].b", "list")
+        ],
+        lambda s: s.count(CountRequest(filter=Filter(must=[ONE]))) == 1,
+    ),
+    "an index of 600 kB of text": (
+        update(lambda: U.create_field_index("text", TextIndexParams(scoring=True))),
+        lambda s: s.query(QueryRequest(3, query=TextQuery("text", "y"))) == [],
+    ),
+    "odd keys under odd indexes": (
+        lambda s: [
+            s.update(U.create_field_index('"日本"."🦀"', PayloadSchemaType.Keyword)),
+            upsert(payload=ODD_KEYS)(s),
+        ],
+        shows(9, ODD_KEYS),
+    ),
+    "moments that no index of 64 bits holds": (
+        lambda s: [
+            s.update(U.create_field_index("at", PayloadSchemaType.Datetime)),
+            upsert(payload={"at": ["+262000-01-01", "-262000-01-01"]})(s),
+        ],
+        lambda s: s.count(
+            CountRequest(filter=Filter(must=[
+                FieldCondition("at", range=RangeDateTime(gt="+261000-01-01"))]))) == 1,
+    ),
+    "an order of nothing": (
+        ask(lambda: ScrollRequest(order_by="zz[3].a")),
+        lambda s: s.scroll(ScrollRequest(order_by="zz[3].a")) == ([], None),
+    ),
+    "an order from infinity": (
+        ask(lambda: QueryRequest(3, query=OrderBy("a", start_from=INF))),
+        lambda s: s.query(QueryRequest(3, query=OrderBy("a", start_from=-INF)))[0].id == 1,
+    ),
+    "a facet of 2**64 - 1": (
+        ask(lambda: FacetRequest("a", 2**64 - 1)),
+        lambda s: [hit.count for hit in s.facet(FacetRequest("a", 2**64 - 1))] == [1],
+    ),
     "a query of zeros": (
         ask(lambda: QueryRequest(9, query=Query.Nearest([0.0] * 4))),
         lambda s: found(s, Query.Nearest([0.0] * 4)) == [1, 2],
@@ -692,6 +918,8 @@ AFTER_CLOSE: dict[str, Act] = {
     "search": ask(lambda: SearchRequest(Query.Nearest(GOOD), 1)),
     "scroll": ask(lambda: ScrollRequest()),
     "count": ask(lambda: CountRequest()),
+    "facet": ask(lambda: FacetRequest("a")),
+    "read_view": lambda shard: shard.read_view().__enter__(),
     "retrieve": lambda shard: shard.retrieve([1]),
     "info": lambda shard: shard.info(),
 }

@@ -36,7 +36,7 @@ def shown(view: SegmentView) -> tuple[Any, ...]:
         view.live().tolist(),
         decode_ids(view.ids[: view.watermark]),
         view.segment.versions[: view.watermark].tolist(),
-        [view.payload(offset) for offset in range(view.watermark)],
+        [view.payloads([offset])[0] for offset in range(view.watermark)],
         [(has.tolist(), block.tolist()) for has, block in vectors],
         view.find(encode_ids(list(range(40)))).tolist(),
     )
@@ -83,7 +83,7 @@ def test_old_views_stay_and_the_new_one_has_the_change(
         ):
             segment = view.segments[owner]
             assert segment.segment.versions[offset] == version
-            assert segment.payload(offset) == {"n": point_id}
+            assert segment.payloads([offset])[0] == {"n": point_id}
             has, _ = segment.vectors_at(np.array([offset], np.uint32), "b")
             assert has.tolist() == [point_id % 2 == 0]
     for old, seen in held:
@@ -109,7 +109,7 @@ def test_a_column_that_the_rows_do_not_have_is_missing() -> None:
     view = carry_out(Effect((), block), start(CONFIG), 1).segments[0]
     for name in CONFIG.vectors:
         assert not view.has_vector(name).any()
-    assert view.payload(0) == {}
+    assert view.payloads([0])[0] == {}
 
 
 def test_what_an_effect_of_nothing_is() -> None:

@@ -1,0 +1,115 @@
+"""The change feed: every operation in order, for whoever follows.
+
+Invariants
+- Used on the event loop. A subscription gets every operation that is applied after the view it was
+  begun with, each once, in order of sequence.
+- Nobody who is slow holds up the writer: a subscription that falls `MOST_BYTES` behind is ended,
+  and says so to its reader.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import anyio
+
+from edge.errors import ShardBusy
+from edge.model import codec
+from edge.model.check import CheckedOperation
+from edge.segment.view import ShardView
+
+MOST_BYTES: Final = 64 << 20
+
+
+class Change(NamedTuple):
+    """One operation as it was logged: its sequence number, and its body (see `model.codec`)."""
+
+    sequence: int
+    body: bytes
+
+    @property
+    def operation(self) -> CheckedOperation:
+        """The operation."""
+        return codec.decode(self.body)
+
+
+class Subscription:
+    """What one reader has not read yet. `view` is the shard as it was when it began."""
+
+    def __init__(self, view: ShardView) -> None:
+        self.view = view
+        self._waiting: deque[Change] = deque()
+        self._bytes = 0
+        self._arrival = anyio.Event()
+        self._ended = False
+        self._lagged = False
+
+    def put(self, change: Change) -> None:
+        """Leave a change."""
+        if self._lagged or change.sequence <= self.view.sequence:
+            return
+        self._bytes += len(change.body)
+        if self._bytes > MOST_BYTES:
+            self._lagged = True
+            self._waiting.clear()
+        else:
+            self._waiting.append(change)
+        self._arrival.set()
+
+    def end(self) -> None:
+        """Give no more than what waits."""
+        self._ended = True
+        self._arrival.set()
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Change:
+        """Return the next change. Raises ShardBusy where the reader was too slow to be served."""
+        while not self._waiting:
+            if self._lagged:
+                raise ShardBusy(
+                    f"more than {MOST_BYTES} bytes of changes were not read; begin anew"
+                )
+            if self._ended:
+                raise StopAsyncIteration
+            self._arrival = anyio.Event()
+            await self._arrival.wait()
+        change = self._waiting.popleft()
+        self._bytes -= len(change.body)
+        return change
+
+
+class Feed:
+    """Hands each change to all subscriptions."""
+
+    def __init__(self) -> None:
+        self._subscriptions: list[Subscription] = []
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._subscriptions)
+
+    def begin(self, view: ShardView) -> Subscription:
+        """Begin a subscription: every change after `view`, which is the newest."""
+        subscription = Subscription(view)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def drop(self, subscription: Subscription) -> None:
+        """Forget a subscription."""
+        self._subscriptions.remove(subscription)
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        """Hand out changes, in order."""
+        for change in changes:
+            for subscription in self._subscriptions:
+                subscription.put(change)
+
+    def end(self) -> None:
+        """The shard is closed: nothing more will come."""
+        for subscription in self._subscriptions:
+            subscription.end()
