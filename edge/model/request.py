@@ -212,6 +212,12 @@ class OrderCursor(Struct, frozen=True):
     value: float
     id: PointId
 
+    def __post_init__(self) -> None:
+        number = fields.number(self.value, "value")
+        if type(self.value) is not int:  # which stays exact
+            force_setattr(self, "value", number)
+        force_setattr(self, "id", parse_id(self.id, "id"))
+
 
 Offset: TypeAlias = PointId | OrderCursor
 
@@ -359,7 +365,8 @@ class SegmentPlan(Struct, frozen=True):
     `way`: "scan" (all vectors), "scan of matches", "graph", "filtered graph", "left out"
     (indexed_only), "order", "order of matches", "text index", "sample", "ids". `points` lives
     here; `estimate` is what the indexes alone tell of the filter, `matches` how many points fulfil
-    it in truth (both None without a filter); `microseconds` is all the time that was spent here.
+    it in truth (both None without a filter, the latter also where not every point was looked at);
+    `microseconds` is all the time that was spent here.
     """
 
     segment: int

@@ -206,10 +206,17 @@ class BuiltNumbers(BuiltRows):
     def _places(self, bounds: Bounds) -> tuple[int, int]:
         keys = self.keys.data  # whose elements are numbers of Python, quicker to compare
         low, above, high, below = bounds
-        first = 0 if low == -math.inf else (bisect_right if above else bisect_left)(keys, low)
+        first = (
+            0 if low == -math.inf else _placed(bisect_right if above else bisect_left, keys, low)
+        )
         if high == math.inf:
             return first, len(keys)
-        return first, max(first, (bisect_left if below else bisect_right)(keys, high))
+        return first, max(first, _placed(bisect_left if below else bisect_right, keys, high))
+
+
+def _placed(bisect: Callable[..., int], keys: Any, bound: float) -> int:
+    """Where a bound stands; beside a float, integers are floats, as wherever values are tested."""
+    return bisect(keys, bound, key=float) if type(bound) is float else bisect(keys, bound)
 
 
 class BuiltNames(BuiltRows):

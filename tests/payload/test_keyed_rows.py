@@ -161,6 +161,19 @@ def test_neighbours_beyond_the_floats_are_kept_apart() -> None:
         assert found.rows.tolist() == [4, 0, 1, 3, 2]
 
 
+def test_beside_a_float_integers_are_floats() -> None:
+    """As where payloads are tested one by one: a bound means the same with an index and without."""
+    for key, bound, expected in (
+        (2**63 - 1, Bounds(0, False, 2.0**63, True), set()),
+        (2**53 + 1, Bounds(0, False, 2.0**53, False), {0}),
+        (2**53 + 1, Bounds(2.0**53, True, 2.0**60, False), set()),
+        (2**53 + 1, Bounds(2**53, True, 2**60, False), {0}),
+    ):
+        for entries in both(K.Integer, [[key]]):
+            assert members(entries.between(bound), 1) == expected
+            assert entries.count_between(bound) == len(expected)
+
+
 # -- names
 
 
