@@ -314,7 +314,10 @@ class DiskStorage:
     @_faults
     def size(self, name: str) -> int:
         """See Storage."""
-        return os.stat(self._at(name), follow_symlinks=False).st_size
+        found = os.stat(self._at(name), follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return found.st_size
 
     @_faults
     def exists(self, name: str) -> bool:
