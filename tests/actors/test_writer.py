@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge import blocking
-from edge.actors.mailbox import Ask
 from edge.actors.feed import Feed
+from edge.actors.mailbox import Ask
 from edge.actors.threads import Threads
 from edge.actors.watch import Watch
 from edge.actors.writer import Writer
