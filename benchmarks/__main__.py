@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, fresh, payload, tasks
+from benchmarks import data, endpoints, fresh, payload, tasks
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
 
-GROUPS = ("ingest", "durability", "build", "latency", "payload", "memory", "loop")
+GROUPS = ("ingest", "durability", "build", "latency", "payload", "memory", "loop", "endpoints")
 
 
 def options() -> argparse.Namespace:
@@ -69,6 +69,7 @@ def groups(
         "payload": lambda: payload.payload(engines, dataset, sizes, folder, results),
         "memory": lambda: fresh.memory(engines, dim, sizes, folder, results),
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
+        "endpoints": lambda: endpoints.endpoints(engines, sizes, folder, results),
     }
 
 

@@ -1,0 +1,200 @@
+"""PROTOCOL.md says what structs, constants and errors say: each table is made from them here."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec import NODEFAULT, Struct
+
+from edge.endpoints import client, events, ingest, order, protocol, query, stream, thread, wire
+from edge.model import check, codec, limits, mark
+from edge.model import filter as filters
+from edge.model import geo as places
+from edge.model.query import Query
+from edge.model.request import QueryRequest
+from edge.model.update import UpdateOperation
+from tests.endpoints.made import config
+
+DOCUMENT = (Path(protocol.__file__).parent / "PROTOCOL.md").read_text(encoding="utf-8")
+
+WORDS = {int: "int", float: "float", str: "str", bool: "bool", bytes: "bin", types.NoneType: "nil",
+         Any: "any", UUID: "str"}  # fmt: skip
+
+
+def words(kind: Any) -> str:
+    """A type as the document writes it."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(words(one) for one in inner))
+    if origin in (tuple, list, frozenset) and (len(inner) == 1 or inner[-1] is Ellipsis):
+        return f"[{words(inner[0])}...]"
+    if origin is tuple:
+        return f"[{', '.join(map(words, inner))}]"
+    if origin is dict:
+        return "map"
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return str(kind.__struct_config__.tag or kind.__name__)
+    return WORDS[kind]
+
+
+def default(value: Any) -> str:
+    if value is NODEFAULT:
+        return ""
+    shown = {None: "nil", True: "true", False: "false", (): "[]"}
+    known = isinstance(value, bool | tuple | types.NoneType)
+    return f" = {shown[value] if known else msgspec.json.encode(value).decode()}"
+
+
+def row(kind: type[Struct], name: str | None = None) -> str:
+    """The line of a table that says what a struct holds."""
+    fields = [
+        f"`{field.encode_name}` {words(field.type)}{default(field.default)}"
+        for field in msgspec.structs.fields(kind)
+    ]
+    label = name or kind.__struct_config__.tag or kind.__name__
+    return f"| `{label}` | {', '.join(fields) or 'nothing'} |"
+
+
+HEADERS = [
+    protocol.Hello, protocol.Points, protocol.Change, protocol.Welcome, protocol.Ack, protocol.Nak,
+    protocol.Refused, protocol.Replay, protocol.Gone, events.Changed, events.Health,
+]  # fmt: skip
+RANKINGS = [wire.Nearest, wire.ByOrder, wire.ByText, wire.ByChance]
+ROWS = [
+    *map(row, HEADERS),
+    *(row(kind, name) for kind, name in ((wire.Asked, "request"), (wire.Answered, "answer"))),
+    *(row(call.arguments, kind) for kind, call in wire.CALLS.items()),
+    *map(row, RANKINGS),
+]
+
+
+@pytest.mark.parametrize("line", ROWS)
+def test_tables_of_structs(line: str) -> None:
+    assert f"\n{line}\n" in DOCUMENT
+
+
+def test_no_table_has_a_row_more() -> None:
+    kinds = re.findall(r"^\| `([a-z_]+)` \| (?:`[a-z_]+` |nothing)", DOCUMENT, re.MULTILINE)
+    assert sorted(kinds) == sorted(line.split("`")[1] for line in ROWS)
+
+
+def test_kinds_of_headers_are_all_there() -> None:
+    def all_of(kind: type) -> set[type]:
+        return {kind, *(found for inner in kind.__subclasses__() for found in all_of(inner))}
+
+    assert all_of(protocol.Header) - {protocol.Header} == set(HEADERS)
+
+
+MIB, KIB = 1 << 20, 1 << 10
+
+
+def size(count: int) -> str:
+    return f"{count // MIB} MiB" if count >= MIB else f"{count // KIB} KiB"
+
+
+LIMITS = {
+    "version of this document": str(protocol.VERSION),
+    "a frame, at ingest and stream": size(thread.MAX_MESSAGE),
+    "a frame, at query": size(query.MAX_REQUEST),
+    "a header": size(protocol.MAX_HEADER),
+    "points of a message": f"{limits.DEFAULT_LIMITS.batch_points:,} (`Limits.batch_points`)",
+    "bytes of a message's blocks": f"{size(limits.DEFAULT_LIMITS.batch_bytes)} "
+    "(`Limits.batch_bytes`)",
+    "a dimension": f"{limits.MAX_DIMENSION:,}",
+    "a source's name": f"{mark.MAX_SOURCE_BYTES} bytes of UTF-8",
+    "epoch and sequence": "2^63 - 1",
+    "sources that a shard knows": f"{mark.MAX_SOURCES:,}",
+    "sources that a stream follows": f"{order.MAX_SOURCES:,}",
+    "producers at a time": f"{ingest.SESSIONS:,}",
+    "credit": str(ingest.CREDIT),
+    "the message of an error": f"{protocol.MAX_WORDS:,} characters",
+    "requests answered side by side": str(query.AT_ONCE),
+    "views held at a time": str(query.VIEWS),
+    "a view that nobody asks is held": f"{query.VIEW_SECONDS:.0f} s",
+    "a handshake": f"{thread.HANDSHAKE_MS // 1000} s",
+    "points of a stream wait for others": f"{stream.BATCH_SECONDS * 1000:.0f} ms, or until "
+    f"{stream.BATCH_POINTS} are there",
+    "a beat of health comes every": f"{events.BEAT_SECONDS:.0f} s",
+    "silence after which to say hello again": f"{client.PATIENCE:.0f} s",
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits(name: str) -> None:
+    assert f"\n| {name} | {LIMITS[name]} |\n" in DOCUMENT
+
+
+def test_errors() -> None:
+    codes = re.findall(r"^\| `([a-z-]+)` \| `([A-Za-z]+)` \|", DOCUMENT, re.MULTILINE)
+    assert dict(codes) == {code: kind.__name__ for code, kind in wire._CODES.items()}
+
+
+def test_kinds_of_operations() -> None:
+    found = re.findall(r"^\| (\d+) \| `([A-Za-z]+)` \|", DOCUMENT, re.MULTILINE)
+    numbers = {str(number): kind.__name__.removeprefix("Checked")
+               for kind, number in codec._NUMBERS.items()}  # fmt: skip
+    assert dict(found) == numbers
+    assert check.CheckedUpsert in codec._NUMBERS
+
+
+def conditions() -> list[str]:
+    """The lines of all that a filter is made of."""
+    rooms = {**vars(filters), **vars(places)}.values()
+    kinds = {kind for kind in rooms if isinstance(kind, type) and issubclass(kind, Struct)}
+    return [condition(kind) for kind in sorted(kinds - {Struct}, key=lambda kind: kind.__name__)]
+
+
+def condition(kind: type[Struct]) -> str:
+    tag = kind.__struct_config__.tag
+    line = row(kind, kind.__name__)
+    return line if tag is None else line.replace("` | ", f'` | `type` "{tag}", ', 1)
+
+
+def test_filters() -> None:
+    listed = re.findall(r"^\| `[A-Z][A-Za-z]+` \| `.*$", DOCUMENT, re.MULTILINE)
+    assert sorted(listed) == sorted(conditions())
+
+
+# -- the bytes
+
+
+def dump(name: str) -> list[bytes]:
+    """The frames of the example of this name, out of the document."""
+    (text,) = re.findall(rf"^Example: {name}\n\n```\n(.*?)```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    lines = [re.match(r"(frame \d+)?\s*((?:[0-9a-f]{2} ?)*)", line) for line in text.splitlines()]
+    frames: list[bytes] = []
+    for line in lines:
+        assert line is not None
+        if line[1]:
+            frames.append(b"")
+        frames[-1] += bytes.fromhex(line[2])
+    return frames
+
+
+def test_the_hello_of_the_document() -> None:
+    assert dump("hello") == [protocol.encode(protocol.Hello(1, "camera", 1))]
+
+
+def test_the_points_of_the_document() -> None:
+    vectors = np.array([[1, 2, 3], [0.5, 0, -1]], np.float32)
+    frames = protocol.message_of("camera", 1, 1, [7, 8], vectors, [{"room": "hall"}, None])
+    assert dump("points") == frames
+
+
+def test_the_request_of_the_document() -> None:
+    request = QueryRequest(5, query=Query.Nearest([1.0, 2.0, 3.0]), with_payload=True)
+    assert dump("query") == wire.write_request(1, request, 0.5)
+
+
+def test_the_change_of_the_document() -> None:
+    operation = check.check(UpdateOperation.delete_points([7]), config(3))
+    body = b"".join(codec.encode(operation))
+    assert dump("delete") == [protocol.encode(protocol.Change("camera", 1, 2)), body]
