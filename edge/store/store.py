@@ -413,8 +413,9 @@ class Store:
                     marks=encode_marks(durable.marks) if durable.marks else b"",
                 )
             )
-        except StorageFull:
-            self._remove_unnamed([*entries, *_entries(built)])
+        except StorageFault:
+            if self.read_only is None:  # nothing was replaced
+                self._remove_unnamed([*entries, *_entries(built)])
             raise
         self._tombstones = {
             entry.id: (view.deleted, entry.files["deleted"])

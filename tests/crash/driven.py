@@ -8,11 +8,12 @@ from edge import Durability, EdgeConfig, EdgeError
 from edge.disk.storage import Storage
 from edge.store.optimization import Job
 from edge.store.store import Store, Submission
-from tests.crash.history import History, config, operation, read
+from tests.crash.history import CREATES, DELETES, History, config, operation
 from tests.disk.simulated import Image, SimulatedStorage
 
-STEPS = "uaifsoc"
-"""update, update durably, sync as the interval does, flush, seal, optimize, close and load."""
+STEPS = "uaifsocxd"
+"""update, update durably, sync as the interval does, flush, seal, optimize, close and load, create
+the next index, drop the one that was created first of those that are there."""
 
 
 def loaded(image: Image) -> Store:
@@ -28,6 +29,8 @@ class Driven:
         self.history = History()
         self.durable = 0
         self.number = 0
+        self.created = 0
+        self.dropped = 0
         self.store = Store.over(storage, options or config(), existing=False)
 
     def run(self, script: str) -> None:
@@ -36,8 +39,19 @@ class Driven:
 
     def update(self, durability: Durability | None = None) -> None:
         self.number += 1
-        expected = self.history.carry_out(self.number)
-        outcome = self.store.commit([Submission(operation(self.number), durability)])[0]
+        self._carry_out(self.number, durability)
+
+    def create_index(self) -> None:
+        self.created += 1
+        self._carry_out(CREATES + self.created - 1)
+
+    def drop_index(self) -> None:
+        self.dropped += 1
+        self._carry_out(DELETES + self.dropped - 1)
+
+    def _carry_out(self, number: int, durability: Durability | None = None) -> None:
+        expected = self.history.carry_out(number)
+        outcome = self.store.commit([Submission(operation(number), durability)])[0]
         if isinstance(outcome, EdgeError):
             raise outcome
         assert outcome == expected
@@ -85,6 +99,8 @@ class Driven:
         "s": seal,
         "o": optimize,
         "c": reopen,
+        "x": create_index,
+        "d": drop_index,
     }
 
     def check(self, image: Image) -> int:
@@ -102,4 +118,5 @@ class Driven:
         again.history.states = self.history.states[: again.store.sequence + 1]
         again.number = number
         again.run("uasuoc")
-        assert read(again.store.view) == again.history.states[-1]
+        again.history.asked = number
+        again.history.check(again.store.view)

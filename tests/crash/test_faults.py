@@ -17,7 +17,7 @@ from edge import AlreadyExists, EdgeConfig, NotFound, ShardReadOnly, StorageFaul
 from edge.disk import manifest
 from edge.store.store import Store
 from tests.crash.driven import Driven, loaded
-from tests.crash.history import History, State, config, read
+from tests.crash.history import EMPTY, History, State, config, read
 from tests.disk.simulated import CHANGES, FAULTS, READS, FaultyStorage, Image, SimulatedStorage
 
 FULL_DISK = ("enospc", "short")
@@ -38,6 +38,7 @@ class Struck(Driven):
         self.history.states = list(base.history.states)
         self.durable = base.history.sequence
         self.number = base.number
+        self.created, self.dropped = base.created, base.dropped
         self.doubtful: list[State] = []
         self.store = Store.over(self.inner, None, existing=True)
 
@@ -56,7 +57,8 @@ class Struck(Driven):
                 self.run(step)
             except (StorageFault, ShardReadOnly):
                 self._refused(before)
-            assert read(self.store.view) == self.history.states[-1], "not what was acknowledged"
+            shown = self.history.check(self.store.view)
+            assert shown == self.history.sequence, "not what was acknowledged"
 
     def _refused(self, before: int) -> None:
         if self.store.read_only is not None:
@@ -79,9 +81,10 @@ class Struck(Driven):
             assert read(self.store.view) == self.history.states[-1]
             assert manifest.orphans(self.inner, manifest.load(self.inner)) == []
             return
+        before = self.history.sequence
         with pytest.raises(ShardReadOnly, match=r"error|failed|space|reopen"):
             self.update()
-        self.history.states.pop()
+        self.history.forget_after(before)
         assert read(self.store.view) == self.history.states[-1]
         self.store.close()
         self.store = Store.over(self.inner, None, existing=True)
@@ -91,10 +94,10 @@ class Struck(Driven):
 
 @cache
 def base() -> Driven:
-    """A shard with segments, a graph, tombstones and a log, to be copied."""
+    """A shard with segments, a graph, indexes, tombstones and a log, to be copied."""
     driven = Driven(SimulatedStorage())
-    driven.number = 4
-    driven.run("uuuuuouuuosuuc")
+    driven.number = 5
+    driven.run("uuuxuuouuxuosuuc")
     return driven
 
 
@@ -116,8 +119,9 @@ def strikes(
     raise AssertionError("the scene never ends")
 
 
-SCENES = {"uaau": 1, "ufuif": 1, "usus": 3, "uuo": 5, "uosuo": 13}
-"""Scripts with the stride of their strikes: updates, flushes, seals, one rebuild, several."""
+SCENES = {"uaau": 1, "ufuif": 1, "usus": 3, "uuo": 5, "uosuo": 13, "xo": 7, "oxdo": 17}
+"""Scripts with the stride of their strikes: updates, flushes, seals, one rebuild, several, an index
+that is made, one more and one less."""
 EVERY_WAY = [
     pytest.param(fault, forever, id=f"{fault}, {'for ever' if forever else 'once'}")
     for fault in FAULTS
@@ -230,7 +234,7 @@ def test_loading(fault: str, forever: bool) -> None:
             assert fault == "eio"
             store = Store.over(disk.inner, None, existing=True)
         assert store.sequence >= base().history.sequence
-        assert len(read(store.view)) >= len(expected) - 8
+        assert len(read(store.view).points) >= len(expected.points) - 8
         if not disk.struck:
             return
     raise AssertionError("loading never ends")
@@ -276,6 +280,7 @@ def test_a_read_only_disk_serves_reads(state: str, options: EdgeConfig | None) -
     assert read(store.view) == expected
     driven = Driven.__new__(Driven)
     driven.__dict__ = {"store": store, "history": History(), "number": 900, "storage": disk}
+    driven.created = base().created
     with pytest.raises((StorageFault, ShardReadOnly)):
         driven.update()
     with pytest.raises((StorageFault, ShardReadOnly)):
@@ -294,7 +299,8 @@ def test_a_full_disk_serves_reads_and_takes_writes_later(state: str, fault: str)
     store = Store.over(disk, config(sync_interval_ms=7), existing=True)
     driven = Driven.__new__(Driven)
     driven.__dict__ = {"store": store, "history": History(), "number": 900, "storage": disk}
-    for step in ("u", "a", "s", "o"):
+    driven.created = base().created
+    for step in ("u", "a", "x", "s", "o"):
         with pytest.raises(StorageFull):
             driven.run(step)
         assert read(store.view) == expected
@@ -305,17 +311,18 @@ def test_a_full_disk_serves_reads_and_takes_writes_later(state: str, fault: str)
         store.flush()
     assert store.read_only is None
     disk._forever, disk._left = False, 0
-    driven.history.states = [{}] * store.sequence + [expected]
-    driven.run("uasuoc")
+    driven.history.states = [EMPTY] * store.sequence + [expected]
+    driven.run("uasuxoc")
     assert read(driven.store.view) == driven.history.states[-1]
     assert driven.store.config.sync_interval_ms == 7
 
 
-def test_attempts_on_a_full_disk_pile_nothing_up() -> None:
+@pytest.mark.parametrize("before", ["uu", "xx", "osxx"])
+def test_attempts_on_a_full_disk_pile_nothing_up(before: str) -> None:
     """A rebuild that finds no room gives back what it took, each time."""
-    for nth in (1, 4, 9, 14, 20, 25, 30, 33):
+    for nth in (1, 4, 9, 12, 14, 16, 18, 20, 25, 30, 33):
         struck = Struck(base(), "enospc", nth, forever=True)
-        struck.run("uu")
+        struck.run(before)
         struck.strike()
         for _ in range(4):
             struck.attempt("o")
@@ -326,6 +333,29 @@ def test_attempts_on_a_full_disk_pile_nothing_up() -> None:
         struck.heal()
         struck.run("o")
         assert struck.store.plan(durable=True) is None
+
+
+@pytest.mark.parametrize("fault", ["eio", "enospc", "short"])
+def test_an_index_that_cannot_be_built_leaves_no_file(fault: str) -> None:
+    """Whichever call fails, of the build or of the swap: until the manifest is in doubt."""
+    done = 0
+    for nth in range(1, 200):
+        struck = Struck(base(), fault, nth, forever=False)
+        struck.run("osxxs")
+        plan = struck.store.plan_fields(durable=True)
+        assert plan is not None
+        job = struck.store.start(plan)
+        struck.strike()
+        try:
+            struck.carry_out(job)
+        except StorageFault:
+            done += 1
+            if struck.store.read_only is None:
+                left = manifest.orphans(struck.inner, manifest.load(struck.inner))
+                assert left == [], nth
+        if not struck.disk.struck:
+            break
+    assert done > 20
 
 
 @pytest.mark.parametrize(("fault", "forever"), EVERY_WAY)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from edge.store.store import Store
-from tests.crash.history import History
+from tests.crash.history import QUESTIONS, History
 
 ROOT = Path(__file__).parents[2]
 CYCLES = 25
@@ -149,7 +149,7 @@ def check(history: History, death: Death, path: Path) -> Store:
     start = monotonic()
     store = Store.load(path)
     assert monotonic() - start < LOAD_SECONDS
-    found = history.check(store.view)
+    found = history.check(store.view, questions=len(QUESTIONS))
     assert found >= max([first, *death.acknowledged.values()]), "an acknowledged update is lost"
     history.forget_after(found)
     return store

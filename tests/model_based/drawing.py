@@ -76,30 +76,30 @@ removed_keys = st.lists(st.sampled_from(["n", "room", "deep.x", "deep", "gone.z"
 
 def _in_room(room: str) -> Asked:
     wanted = Filter(must=[FieldCondition("room", match=MatchValue(room))])
-    return Asked(wanted, lambda i, p: p.payload.get("room") == room)
+    return Asked(wanted, lambda i, p, s: p.payload.get("room") == room)
 
 
 def _not_in(rooms: list[str]) -> Asked:
     wanted = Filter(must_not=[FieldCondition("room", match=MatchAny(rooms))])
-    return Asked(wanted, lambda i, p: p.payload.get("room") not in rooms)
+    return Asked(wanted, lambda i, p, s: p.payload.get("room") not in rooms)
 
 
 def _other_room(room: str) -> Asked:
     wanted = Filter(must=[FieldCondition("room", match=MatchExcept([room]))])
-    return Asked(wanted, lambda i, p: p.payload.get("room", room) != room)
+    return Asked(wanted, lambda i, p, s: p.payload.get("room", room) != room)
 
 
 def _at_least(low: int) -> Asked:
     wanted = Filter(should=[FieldCondition("n", range=RangeFloat(gte=low))])
-    return Asked(wanted, lambda i, p: p.payload.get("n", -1) >= low)
+    return Asked(wanted, lambda i, p, s: p.payload.get("n", -1) >= low)
 
 
 def _one_of(chosen: set[int | UUID]) -> Asked:
-    return Asked(Filter(must=[HasIdCondition(chosen)]), lambda i, p: i in chosen)
+    return Asked(Filter(must=[HasIdCondition(chosen)]), lambda i, p, s: i in chosen)
 
 
 def _has(name: str) -> Asked:
-    return Asked(Filter(must=[HasVectorCondition(name)]), lambda i, p: name in p.vectors)
+    return Asked(Filter(must=[HasVectorCondition(name)]), lambda i, p, s: name in p.vectors)
 
 
 def _no_x() -> Asked:
@@ -107,19 +107,19 @@ def _no_x() -> Asked:
         return not isinstance(deep, dict) or deep.get("x") in (None, [])
 
     wanted = Filter(must=[IsEmptyCondition("deep.x")])
-    return Asked(wanted, lambda i, p: empty(p.payload.get("deep")))
+    return Asked(wanted, lambda i, p, s: empty(p.payload.get("deep")))
 
 
 def _two_of(low: int, room: str, name: str) -> Asked:
     parts = [_at_least(low), _in_room(room), _has(name)]
     counted = MinShould([part.filter for part in parts], 2)
     return Asked(
-        Filter(min_should=counted), lambda i, p: sum(part.test(i, p) for part in parts) >= 2
+        Filter(min_should=counted), lambda i, p, s: sum(part.test(i, p, s) for part in parts) >= 2
     )
 
 
 filters = st.one_of(
-    st.just(Asked(Filter(), lambda i, p: True)),
+    st.just(Asked(Filter(), lambda i, p, s: True)),
     st.builds(_in_room, st.sampled_from(ROOMS)),
     st.builds(_not_in, st.lists(st.sampled_from(ROOMS), max_size=2)),
     st.builds(_other_room, st.sampled_from(ROOMS)),

@@ -10,16 +10,20 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
-from edge.errors import NotFound
+from edge.errors import NotFound, UnknownField, ValidationError
 from edge.model.config import (
     Durability,
     EdgeConfig,
@@ -29,33 +33,46 @@ from edge.model.config import (
 )
 from edge.model.point import Point, PointVectors, Record, ScoredPoint
 from edge.model.point_id import PointId
-from edge.model.query import Query, SearchParams
+from edge.model.query import Direction, OrderBy, Query, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
+    FacetRequest,
+    OrderCursor,
     PayloadSelector,
     QueryBatchRequest,
     QueryRequest,
     ScrollRequest,
     SearchRequest,
 )
+from edge.model.schema import TextIndexParams
 from edge.model.update import UpdateMode, UpdateOperation
 from edge.query.answer import Retrieve, answer
+from edge.segment import appendable
 from edge.segment.view import ShardView
-from tests.model_based import drawing
+from tests.model_based import drawing, drawing_fields
 from tests.model_based.drawing import (
     BULK_IDS,
     DIMENSIONS,
     NAMES,
     any_ids,
-    few_filters,
     id_targets,
     ids,
-    maybe_filters,
     nested_keys,
+    seeds,
+)
+from tests.model_based.drawing_fields import (
+    CONDITIONS,
+    PATHS,
+    asked_of,
+    few_filters,
+    fields_of,
+    indexes,
+    maybe_filters,
+    orders,
     patches,
     removed_keys,
-    seeds,
     targets,
+    text_queries,
 )
 from tests.model_based.plain_model import (
     DISTANCES,
@@ -100,6 +117,14 @@ configs = st.builds(
 )
 
 
+QUESTIONS: list[Any] = [
+    FacetRequest,
+    *(condition for condition in CONDITIONS if getattr(condition, "key", "") == PATHS[0]),
+    *Direction,
+]
+"""What is asked of any field: a facet, every condition, the orders."""
+STRIDE = 13
+
 mostly = st.sampled_from([True, True, True, False])
 
 
@@ -111,9 +136,9 @@ def operation_on(kind: str, target: Target, *arguments: Any) -> UpdateOperation:
 
 
 class Held(NamedTuple):
-    """A view, and what it answered when it was held."""
+    """What answers from a view, and what it answered when it was taken."""
 
-    view: ShardView
+    ask: Callable[[Any], Any]
     requests: tuple[Any, ...]
     answers: tuple[Any, ...]
 
@@ -128,8 +153,11 @@ class ShardMachine(RuleBasedStateMachine):
         # What a power cut leaves is tested elsewhere; a sync costs more than all the rest here.
         self.stack.enter_context(patch.object(os, "fsync", _no_sync))
         self.stack.enter_context(patch.object(os, "fdatasync", _no_sync))
+        # So few that a tail's indexes are often behind it, which takes thousands of rows in use.
+        self.stack.enter_context(patch.object(appendable, "BACKLOG_A_STEP", 8))
         self.model = PlainModel()
         self.held: list[Held] = []
+        self.turn = 0
 
     def teardown(self) -> None:
         self.held.clear()
@@ -170,7 +198,7 @@ class ShardMachine(RuleBasedStateMachine):
 
     @rule(
         points=st.lists(
-            st.tuples(ids, drawing.vectors(), st.none() | drawing.payloads()), max_size=6
+            st.tuples(ids, drawing.vectors(), st.none() | drawing_fields.payloads), max_size=6
         ),
         mode=st.sampled_from([UpdateMode.Upsert, UpdateMode.Upsert, *UpdateMode]),
         condition=maybe_filters,
@@ -200,7 +228,10 @@ class ShardMachine(RuleBasedStateMachine):
     ) -> None:
         numbers = np.arange(first, first + count) % len(BULK_IDS) + BULK_IDS[0]
         blocks = {name: drawing.block(name, seed, count) for name in names}
-        payloads = [{"n": i % 6} if with_payloads and i % 7 else None for i in numbers.tolist()]
+        payloads = [
+            {**fields_of(seed + i % 50), "n": i % 6} if with_payloads and i % 7 else None
+            for i in numbers.tolist()
+        ]
         points = [
             (point_id, {name: blocks[name][row].tolist() for name in names}, payloads[row])
             for row, point_id in enumerate(numbers.tolist())
@@ -265,6 +296,28 @@ class ShardMachine(RuleBasedStateMachine):
             operation = operation_on("delete_payload", whom, keys)
             self.both(operation, self.model.delete_payload, whom, keys)
 
+    @rule(index=indexes)
+    def create_field_index(self, index: tuple[str, Any]) -> None:
+        path, wanted = index
+        before, known = self.view.sequence, self.model.schema.get(path)
+        operation = UpdateOperation.create_field_index(path, wanted)
+        self.both(operation, self.model.create_field_index, path, wanted)
+        assert self.view.sequence == before + (self.model.schema[path] != known)
+        self.index_was_created()
+
+    def index_was_created(self) -> None:
+        """What holds then."""
+
+    @rule(path=st.sampled_from(PATHS), seed=seeds, there=mostly)
+    def delete_field_index(self, path: str, seed: int, there: bool) -> None:
+        known = sorted(self.model.schema)
+        if there and known:
+            path = known[seed % len(known)]
+        before = self.view.sequence
+        operation = UpdateOperation.delete_field_index(path)
+        self.both(operation, self.model.delete_field_index, path)
+        assert self.view.sequence == before + (path in known)
+
     def _there(self, whom: Target, there: bool) -> Target:
         """Mostly only ids that are there: one that is not refuses the whole operation."""
         if isinstance(whom, Asked) or not there:
@@ -273,8 +326,14 @@ class ShardMachine(RuleBasedStateMachine):
 
     # -- views that are held
 
-    @rule(asked=maybe_filters, seed=seeds, name=st.sampled_from(NAMES))
-    def hold(self, asked: Asked | None, seed: int, name: str) -> None:
+    @rule(
+        asked=maybe_filters,
+        seed=seeds,
+        name=st.sampled_from(NAMES),
+        order=orders,
+        path=st.sampled_from(PATHS),
+    )
+    def hold(self, asked: Asked | None, seed: int, name: str, order: OrderBy, path: str) -> None:
         if len(self.held) == HELD_AT_MOST:
             self.held.pop(seed % HELD_AT_MOST)
         wanted = asked and asked.filter
@@ -285,16 +344,30 @@ class ShardMachine(RuleBasedStateMachine):
             CountRequest(filter=wanted),
             QueryRequest(9, query=query, filter=wanted, with_payload=True, with_vector=True),
             Retrieve.of(drawing.IDS, True, True),
+            ScrollRequest(limit=20, filter=wanted, order_by=order, with_payload=False),
+            FacetRequest(path, 20, True, wanted),
+            *(QueryRequest(9, query=TextQuery(path, "red apples")) for path in self._scored()),
         )
-        view = self.view
-        self.held.append(Held(view, requests, tuple(answer(view, each) for each in requests)))
+        ask = self.taken()
+        self.held.append(Held(ask, requests, tuple(map(ask, requests))))
+
+    def taken(self) -> Callable[[Any], Any]:
+        """What answers requests as the shard is now, for ever."""
+        return partial(answer, self.view)
+
+    def _scored(self) -> list[str]:
+        """The fields that a text query may be about."""
+        return [path for path, params in self.model.schema.items() if _is_scored(params)]
 
     @rule()
     @precondition(lambda self: self.held)
     def look_again(self) -> None:
         for held in self.held:
             for request, before in zip(held.requests, held.answers, strict=True):
-                assert answer(held.view, request) == before
+                now = held.ask(request)
+                if isinstance(request, FacetRequest):
+                    now, before = list(now), list(before)
+                assert now == before
 
     # -- what holds after every step
 
@@ -314,6 +387,38 @@ class ShardMachine(RuleBasedStateMachine):
             numbers.add(record.vector, vectors)
         numbers.check()
         self._each_id_lives_once(view)
+        assert {path: field.params for path, field in view.schema.items()} == self.model.schema
+        assert all(view.segments[-1].index(path) is not None for path in view.schema), "no index"
+
+    @invariant()
+    def answers_by_fields(self) -> None:
+        """One question about one indexed field after each step, another one each time."""
+        self.turn += 1
+        if self.model.schema:
+            paths = sorted(self.model.schema)
+            self._ask_of(self.view, paths[self.turn % len(paths)], self.turn // len(paths))
+
+    def compare_fields(self, view: ShardView) -> None:
+        """A few questions about each indexed field, others each time."""
+        for path in self.model.schema:
+            self.turn += 1
+            for number in range(self.turn % STRIDE, len(QUESTIONS), STRIDE):
+                self._ask_of(view, path, number)
+
+    def _ask_of(self, view: ShardView, path: str, number: int) -> None:
+        question = QUESTIONS[number % len(QUESTIONS)]
+        if question is FacetRequest:
+            hits = answer(view, FacetRequest(path, 100))
+            assert [(hit.value, hit.count) for hit in hits] == self.model.facet(path, None)
+        elif isinstance(question, Direction):
+            order = OrderBy(path, question)
+            page, _ = answer(view, ScrollRequest(None, 1000, None, False, order_by=order))
+            expected = self.model.ordered(order, None)
+            assert [record.id for record in page] == [point_id for point_id, _ in expected]
+        else:
+            asked = asked_of(replace(question, key=path))
+            found, _ = answer(view, ScrollRequest(None, 1000, asked.filter, False))
+            assert [record.id for record in found] == self.model.matching(asked)
 
     def _each_id_lives_once(self, view: ShardView) -> None:
         live = [part.ids[part.live()] for part in view.segments if part.watermark]
@@ -407,6 +512,60 @@ class ReadMachine(ShardMachine):
         found = self.ask(CountRequest(exact, asked and asked.filter))
         assert found == len(self.model.matching(asked))
 
+    @rule(path=st.sampled_from(PATHS), asked=maybe_filters, limit=st.integers(0, 12))
+    def facet(self, path: str, asked: Asked | None, limit: int) -> None:
+        for exact in (False, True):
+            hits = self.ask(FacetRequest(path, limit, exact, asked and asked.filter))
+            expected = self.model.facet(path, asked)[:limit]
+            assert [(hit.value, hit.count) for hit in hits] == expected
+
+    @rule(order=orders, asked=maybe_filters, limit=st.integers(1, 30), as_query=st.booleans())
+    def in_order(self, order: OrderBy, asked: Asked | None, limit: int, as_query: bool) -> None:
+        expected = self.model.ordered(order, asked)
+        wanted = asked and asked.filter
+        if as_query:
+            hits = self.ask(QueryRequest(limit, 3, order, filter=wanted))
+            assert [hit.id for hit in hits] == [i for i, _ in expected[3 : 3 + limit]]
+            return
+        seen: list[tuple[PointId, float]] = []
+        following: OrderCursor | None = None
+        for _ in range(len(expected) // limit + 1):
+            request = ScrollRequest(following, limit, wanted, False, order_by=order)
+            page, following = self.ask(request)
+            seen += [(record.id, record.order_value) for record in page]
+            if following is None:
+                break
+            assert len(page) == limit
+            assert (following.id, following.value) == seen[-1]
+        assert following is None
+        assert seen == expected
+
+    @rule(
+        path=st.sampled_from(["said", "offers[].note", *PATHS]),
+        query=text_queries,
+        asked=maybe_filters,
+        limit=st.integers(1, 30),
+    )
+    def by_text(self, path: str, query: str, asked: Asked | None, limit: int) -> None:
+        scored = self._scored()
+        if path not in scored and scored:
+            path = scored[limit % len(scored)]
+        request = QueryRequest(limit, query=TextQuery(path, query), filter=asked and asked.filter)
+        params = self.model.schema.get(path)
+        if not _is_scored(params):
+            with pytest.raises((UnknownField, ValidationError), match=r"text index"):
+                self.ask(request)
+            return
+        expected = self.model.by_text(path, query, params, asked)
+        hits = self.ask(request)
+        best = sorted(expected.values(), reverse=True)[:limit]
+        assert [hit.score for hit in hits] == pytest.approx(best, rel=1e-4)
+        assert [hit.score for hit in hits] == pytest.approx(
+            [expected[h.id] for h in hits], rel=1e-4
+        )
+        keys = [(-hit.score, id_order(hit.id)) for hit in hits]
+        assert keys == sorted(set(keys))
+
     @rule(
         wanted=st.lists(any_ids, max_size=6),
         names=st.lists(st.sampled_from(NAMES), max_size=3, unique=True),
@@ -427,6 +586,10 @@ class ReadMachine(ShardMachine):
             assert record.payload == shown
             numbers.add(record.vector, {k: v for k, v in vectors.items() if k in names})
         numbers.check()
+
+
+def _is_scored(params: Any) -> bool:
+    return isinstance(params, TextIndexParams) and params.scoring is not None
 
 
 def _no_sync(descriptor: int) -> None:

@@ -16,7 +16,10 @@ import numpy as np
 from edge.model.config import Distance
 from edge.model.filter import Filter
 from edge.model.point_id import PointId
+from edge.model.query import Direction, OrderBy
+from edge.model.schema import TextIndexParams, indexed_field
 from edge.model.update import UpdateMode
+from tests.model_based.plain_fields import Schema, counted, place_in_order, text_scores
 
 Payload = dict[str, Any]
 Vectors = dict[str, np.ndarray]
@@ -38,7 +41,7 @@ class Stored(NamedTuple):
     payload: Payload
 
 
-Test = Callable[[PointId, Stored], bool]
+Test = Callable[[PointId, Stored, Schema], bool]
 
 
 class Asked(NamedTuple):
@@ -92,10 +95,11 @@ SCORES = {
 
 
 class PlainModel:
-    """All points by id."""
+    """All points by id, and which fields are indexed how."""
 
     def __init__(self) -> None:
         self.points: dict[PointId, Stored] = {}
+        self.schema: Schema = {}
 
     # -- operations
 
@@ -112,7 +116,7 @@ class PlainModel:
             if old is None:
                 wanted = mode is not UpdateMode.UpdateOnly
             else:
-                fulfils = condition is None or condition.test(point_id, old)
+                fulfils = condition is None or condition.test(point_id, old, self.schema)
                 wanted = mode is not UpdateMode.InsertOnly and fulfils
             if wanted:
                 self.points[point_id] = Stored(stored_vectors(vectors), deepcopy(payload or {}))
@@ -125,7 +129,7 @@ class PlainModel:
         self._all_there([point_id for point_id, _ in changes])
         before = dict(self.points)
         for point_id, vectors in changes:
-            if condition is None or condition.test(point_id, before[point_id]):
+            if condition is None or condition.test(point_id, before[point_id], self.schema):
                 old = self.points[point_id]
                 merged = {**old.vectors, **stored_vectors(vectors)}
                 self.points[point_id] = Stored(merged, old.payload)
@@ -152,6 +156,12 @@ class PlainModel:
     def clear_payload(self, target: Target) -> None:
         self._edit(target, lambda old: {})
 
+    def create_field_index(self, path: str, wanted: Any) -> None:
+        self.schema[path] = indexed_field(wanted).params
+
+    def delete_field_index(self, path: str) -> None:
+        self.schema.pop(path, None)
+
     def _edit(self, target: Target, change: Callable[[Payload], Payload]) -> None:
         for point_id in self._found(target):
             old = self.points[point_id]
@@ -172,7 +182,9 @@ class PlainModel:
 
     def matching(self, asked: Asked | None) -> list[PointId]:
         """The ids of what matches, in id order."""
-        found = [i for i, p in self.points.items() if asked is None or asked.test(i, p)]
+        found = [
+            i for i, p in self.points.items() if asked is None or asked.test(i, p, self.schema)
+        ]
         return sorted(found, key=id_order)
 
     def nearest(
@@ -188,6 +200,34 @@ class PlainModel:
             if name in self.points[i].vectors
         ]
         return sorted(scored, key=lambda hit: (sign * hit[1], id_order(hit[0])))
+
+    def facet(self, path: str, asked: Asked | None) -> list[tuple[Any, int]]:
+        """(value, how many of what matches have it), as they are shown."""
+        found = (self.points[i].payload for i in self.matching(asked))
+        return counted(found, path, self.schema.get(path))
+
+    def ordered(self, order: OrderBy, asked: Asked | None) -> list[tuple[PointId, float]]:
+        """What matches and has a place in the order, with that place, in order."""
+        falling = order.direction is Direction.Desc
+        found = [
+            (i, place)
+            for i in self.matching(asked)
+            if (place := self._place(i, order, falling)) is not None
+        ]
+        return sorted(found, key=lambda hit: (hit[1], id_order(hit[0])), reverse=falling)
+
+    def _place(self, point_id: PointId, order: OrderBy, falling: bool) -> float | None:
+        payload = self.points[point_id].payload
+        return place_in_order(payload, order.key, order.start_from, falling=falling)
+
+    def by_text(
+        self, path: str, query: str, params: TextIndexParams, asked: Asked | None
+    ) -> dict[PointId, float]:
+        """The score of each point that matches and has a word of the query."""
+        payloads = {i: p.payload for i, p in self.points.items()}
+        scores = text_scores(payloads, path, query, params)
+        allowed = set(self.matching(asked))
+        return {i: score for i, score in scores.items() if i in allowed}
 
 
 def _merged(value: Any, patch: Payload) -> Payload:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
@@ -9,10 +12,12 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from edge.blocking import EdgeShard
 from edge.model.config import EdgeConfig
 from edge.model.request import ShardInfo
+from edge.model.schema import KINDS
 from edge.model.update import UpdateOperation
 from edge.segment.view import ShardView
 from tests.model_based.drawing import NAMES, seeds
 from tests.model_based.machine import ReadMachine, configs
+from tests.model_based.plain_fields import is_in_index
 
 STEPS = 60
 
@@ -37,6 +42,16 @@ class BlockingShard(ReadMachine):
     def apply(self, operation: UpdateOperation) -> int:
         return self.shard.update(operation)
 
+    def taken(self) -> Callable[[Any], Any]:
+        """A view that was taken outlives the shard that it was taken of."""
+        return self.stack.enter_context(self.shard.read_view())._answer
+
+    def index_was_created(self) -> None:
+        """Here it is built before the call returns."""
+        store = self.shard._opened()
+        assert store.plan_fields(durable=True) is None
+        assert store.plan_fields(durable=False) is None
+
     @rule()
     def flush(self) -> None:
         self.shard.flush()
@@ -53,9 +68,13 @@ class BlockingShard(ReadMachine):
         self._optimize()
 
     def _optimize(self) -> None:
-        self.shard.optimize()
-        assert self.shard._opened().plan(durable=True) is None
+        done = self.shard.optimize()
+        store = self.shard._opened()
+        assert store.plan(durable=False) is None
+        # what is not sealed yet may have made too small what would be indexed otherwise
+        assert not done or store.plan(durable=True) is None
         assert self.shard.optimize() is False
+        self.compare_fields(self.view)
         for name in NAMES:  # now there may be graphs to walk
             self.nearest(name, 1, None, 12, 0, None, exact=False, as_search=False)
 
@@ -71,6 +90,7 @@ class BlockingShard(ReadMachine):
     def load_what_a_kill_leaves(self) -> None:
         with EdgeShard.load(self.copied("killed")) as other:
             self.compare(other._opened().view)
+            self.compare_fields(other._opened().view)
 
     @rule()
     def info(self) -> None:
@@ -82,6 +102,14 @@ class BlockingShard(ReadMachine):
         assert info.deleted_count == sum(s.watermark for s in view.segments) - info.points_count
         assert 0 <= info.indexed_vectors_count <= len(NAMES) * info.points_count
         assert info.read_only is None
+        schema = self.model.schema
+        assert {path: each.data_type for path, each in info.payload_schema.items()} == {
+            path: KINDS[type(params)] for path, params in schema.items()
+        }
+        for path, each in info.payload_schema.items():
+            assert each.params in (None, schema[path])
+            payloads = [point.payload for point in self.model.points.values()]
+            assert each.points == sum(is_in_index(p, path, schema[path]) for p in payloads)
 
 
 def test_the_shard_does_what_the_model_does() -> None:

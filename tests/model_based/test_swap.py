@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
+from edge.disk import manifest
 from edge.errors import EdgeError
-from edge.model.config import EdgeConfig
+from edge.model.config import EdgeConfig, Memory
+from edge.model.query import Direction, OrderBy
+from edge.model.schema import (
+    DatetimeIndexParams,
+    FloatIndexParams,
+    IntegerIndexParams,
+    KeywordIndexParams,
+    TextIndexParams,
+)
+from edge.model.text import TokenizerType
 from edge.model.update import UpdateMode, UpdateOperation
 from edge.segment.builder import Built
 from edge.segment.view import ShardView
@@ -19,9 +30,12 @@ from edge.store.optimization import Job, Plan
 from edge.store.store import Store, Submission
 from tests.model_based import drawing
 from tests.model_based.drawing import IDS, NAMES, seeds
+from tests.model_based.drawing_fields import PATHS
 from tests.model_based.machine import ShardMachine, config, configs
 
-STEPS = 65
+STEPS = 75
+
+reasons = st.sampled_from(["merge", "index", "fields"])
 
 
 class Begun:
@@ -68,26 +82,32 @@ class SwappingStore(ShardMachine):
         """Twice among the rules, as `rebuild` is: a job takes three of them."""
         self._next_moment("seal", self.store.seal)
 
-    @rule(chosen=st.integers(1, 31), reason=st.sampled_from(["merge", "index"]))
+    @rule(chosen=st.integers(1, 31), reason=reasons)
     def rebuild(self, chosen: int, reason: str) -> None:
         self._next_moment("rebuild", lambda: self._rebuild_of(chosen, reason))
 
-    @rule(chosen=st.integers(1, 31), reason=st.sampled_from(["merge", "index"]))
+    @rule(chosen=st.integers(1, 31), reason=reasons)
     def rebuild_more(self, chosen: int, reason: str) -> None:
         self._next_moment("rebuild", lambda: self._rebuild_of(chosen, reason))
 
-    @rule()
-    def rebuild_by_plan(self) -> None:
-        self._next_moment("rebuild", self._planned)
+    @rule(of_fields=st.booleans())
+    def rebuild_by_plan(self, of_fields: bool) -> None:
+        self._next_moment("rebuild", self._planned_fields if of_fields else self._planned)
 
     def _rebuild_of(self, chosen: int, reason: str) -> Job | None:
         """A rebuild of any of the segments that there are, as if a plan had said so."""
         numbers = [view.segment.number for view in self.store.durable.segments]
         some = [number for bit, number in enumerate(numbers) if chosen >> bit & 1] or numbers
+        if reason == "fields":  # of one segment, as its plans are
+            some = some[:1]
         return self.store.start(Plan(reason, frozenset(some))) if some else None
 
     def _planned(self) -> Job | None:
         plan = self.store.plan(durable=True)
+        return None if plan is None else self.store.start(plan)
+
+    def _planned_fields(self) -> Job | None:
+        plan = self.store.plan_fields(durable=True)
         return None if plan is None else self.store.start(plan)
 
     def _next_moment(self, kind: str, begin: Callable[[], Job | None]) -> None:
@@ -102,6 +122,9 @@ class SwappingStore(ShardMachine):
         else:
             del self.begun[kind]
             self.store.finish(begun.job, begun.built)
+            if begun.built is not None and begun.job.reason != "index":
+                assert begun.built.segment.is_indexed_by(begun.job.schema)
+            self.compare_fields(self.view)
 
     @precondition(lambda self: self.begun)
     @rule()
@@ -116,6 +139,8 @@ class SwappingStore(ShardMachine):
         copy = Store.load(self.copied("killed"))
         try:
             self.compare(copy.view)
+            self.compare_fields(copy.view)
+            assert indexed(copy.durable) == indexed(self.store.durable)
             assert copy.view.sequence == self.view.sequence
         finally:
             copy.close()
@@ -147,20 +172,25 @@ ORDERS = sorted({"".join(order) for order in permutations("sssrrr")})
 """Every order of the three moments of a seal and the three of a rebuild."""
 
 
-@pytest.mark.parametrize(("chosen", "reason"), [(0b01, "index"), (0b11, "merge")])
+@pytest.mark.parametrize(("chosen", "reason"), [(0b01, "index"), (0b11, "merge"), (0b01, "fields")])
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order_of_a_seal_and_a_rebuild(order: str, chosen: int, reason: str) -> None:
-    """With changes to every segment, a held view and a kill between any two moments."""
+    """With changes to every segment and of the indexes, a held view and a kill between any two
+    moments; and what the jobs left undone is done by those that are planned afterwards."""
     machine = SwappingStore()
     try:
         machine.create(config(10_000, segments=3, threshold=1, share=0.3), count=30, seed=1)
+        machine.create_field_index(("when", DatetimeIndexParams()))
+        machine.create_field_index(("size", IntegerIndexParams()))
         seal_whole(machine)
+        machine.create_field_index(("n", IntegerIndexParams(memory=Memory.Cold)))
         machine.upsert_arrays(130, 30, 2, NAMES, with_payloads=True)
         seal_whole(machine)
         assert len(machine.store.durable.segments) == 2
         for step, moment in enumerate(order):
             change(machine, step)
-            machine.hold(None, step, "euclid")
+            change_indexes(machine, step)
+            machine.hold(None, step, "euclid", OrderBy("n", Direction.Desc), "offers[].price")
             if moment == "s":
                 machine.seal()
             else:
@@ -170,8 +200,12 @@ def test_every_order_of_a_seal_and_a_rebuild(order: str, chosen: int, reason: st
             machine.shows_what_the_model_holds()
             machine.load_what_a_kill_leaves()
         assert not machine.begun
+        assert leftovers(machine) == []
+        finish_whole(machine)
         machine.reopen(config(10_000, segments=3, threshold=1, share=0.3))
         machine.shows_what_the_model_holds()
+        assert machine.store.plan(durable=False) is None
+        machine.compare_fields(machine.view)
     finally:
         machine.teardown()
 
@@ -179,6 +213,47 @@ def test_every_order_of_a_seal_and_a_rebuild(order: str, chosen: int, reason: st
 def seal_whole(machine: SwappingStore) -> None:
     for _ in range(3):
         machine.seal()
+
+
+def finish_whole(machine: SwappingStore) -> None:
+    """Do all that there is to do, and look whether every index is there and no file left over."""
+    seal_whole(machine)
+    while machine.store.plan(durable=True) is not None:
+        for _ in range(3):
+            machine.rebuild_by_plan(of_fields=False)
+    assert machine.store.durable.segments
+    for part in machine.store.durable.segments:
+        assert {path for path in PATHS if part.index(path)} == machine.model.schema.keys()
+    assert leftovers(machine) == []
+
+
+def leftovers(machine: SwappingStore) -> list[str]:
+    storage = machine.store.storage
+    return manifest.orphans(storage, manifest.load(storage))
+
+
+def indexed(view: ShardView) -> dict[int, set[str]]:
+    """The fields that each built segment has an index of, whoever asks for it."""
+    return {part.segment.number: set(part.segment.fields) for part in view.segments}
+
+
+INDEX_CHANGES: list[tuple[str, Any]] = [
+    ("said", TextIndexParams(TokenizerType.Prefix, scoring=True)),
+    ("size", None),
+    ("when", KeywordIndexParams()),
+    ("said", TextIndexParams(scoring=True, phrase_matching=True, memory=Memory.Cold)),
+    ("size", FloatIndexParams()),
+    ("offers[].price", IntegerIndexParams(nested="offers")),
+]
+"""A field that gets an index, or loses it, one that gets another, one that gets its own back."""
+
+
+def change_indexes(machine: SwappingStore, step: int) -> None:
+    path, params = INDEX_CHANGES[step]
+    if params is None:
+        machine.delete_field_index(path, 0, there=False)
+    else:
+        machine.create_field_index((path, params))
 
 
 def change(machine: SwappingStore, step: int) -> None:
