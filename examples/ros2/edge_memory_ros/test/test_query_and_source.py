@@ -79,8 +79,16 @@ def test_a_question_in_words_is_answered_with_poses_and_markers(robot: Robot) ->
     robot.node.create_subscription(PoseArray, "edge_query/poses", poses.append, LATCHED)
     robot.node.create_subscription(MarkerArray, "edge_query/markers", markers.append, LATCHED)
     words.publish(String(data="what nobody ever asked"))
-    words.publish(String(data=QUESTION))
-    robot.until(lambda: poses and markers)
+    asked = 0
+
+    def are_shown() -> bool:
+        nonlocal asked
+        if query.output.count("is the memory up?") == asked:  # not found yet: ask again
+            words.publish(String(data=QUESTION))
+            asked += 1
+        return bool(poses and markers)
+
+    robot.until(are_shown)
     assert poses[0].header.frame_id == "map"
     assert poses[0].header.stamp.sec > 0
     assert [(pose.position.x, pose.position.y) for pose in poses[0].poses] == [(1.0, 4.0)] * 5
