@@ -46,6 +46,13 @@ class Subscription:
         self._ended = False
         self._lagged = False
 
+    def begin_with(self, view: ShardView) -> None:
+        """Begin with a newer view: what was left until now led to it."""
+        self.view = view
+        self._waiting.clear()
+        self._bytes = 0
+        self._lagged = False
+
     def put(self, change: Change) -> None:
         """Leave a change."""
         if self._lagged or change.sequence <= self.view.sequence:

@@ -68,9 +68,16 @@ class Writer:
 
         Begun in the writer's turn, so that no change falls in between.
         """
-        self._store.is_followed = True  # what is kept too early is older than the view
-        await self.call(lambda store: None)
-        return self._feed.begin(self._watch.view)
+        # known to the feed first, so that another's `unfollow` leaves the changes kept meanwhile
+        subscription = self._feed.begin(self._watch.view)
+        self._store.is_followed = True
+        try:
+            await self.call(lambda store: None)
+        except BaseException:
+            self.unfollow(subscription)
+            raise
+        subscription.begin_with(self._watch.view)
+        return subscription
 
     def unfollow(self, subscription: Subscription) -> None:
         """End a subscription."""
