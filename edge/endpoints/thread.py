@@ -3,7 +3,7 @@
 Invariants
 - Sockets are made, used and closed in this thread; others leave work for it by `call`.
 - Whatever a handler raises is counted as garbage of its door and never ends the thread.
-- Two frames a message at least wait for nobody: the thread blocks in `poll` only.
+- The thread waits in `poll` only.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Door:
         """Send at once; False where the peer takes no more, or is gone."""
         try:
             self.socket.send_multipart(frames, zmq.DONTWAIT)
-        except (zmq.Again, zmq.ZMQError):
+        except zmq.ZMQError:
             return False
         return True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from time import time_ns
-from typing import Any, Final
+from typing import Final, TypeAlias, TypeGuard, cast
 from uuid import uuid4
 
 import anyio
@@ -26,6 +26,8 @@ from edge.model.update import UpdateOperation
 
 PATIENCE: Final = 1.0
 """Seconds of silence after which an update is sent again."""
+
+Told: TypeAlias = protocol.Welcome | protocol.Ack | protocol.Nak | protocol.Refused
 
 _decode = protocol.Decoder(protocol.Welcome, protocol.Ack, protocol.Nak, protocol.Refused)
 
@@ -75,7 +77,7 @@ class Updates:
             await self._socket.send_multipart([protocol.encode(hello)])
             while (header := await self._next_header()) is not None:
                 if isinstance(header, protocol.Welcome) or _is_about_the_line(header):
-                    return header  # type: ignore[no-any-return]
+                    return header
 
     async def _carry_out(self, frames: list[bytes]) -> protocol.Refused | None:
         """Send until it is acknowledged (None), or refused."""
@@ -88,7 +90,7 @@ class Updates:
                     break
                 if _is_about_the_line(header):
                     if header.code != protocol.ProtocolError.code:
-                        return header  # type: ignore[no-any-return]
+                        return header
                     break
                 if isinstance(header, protocol.Refused) and header.sequence == self._sequence:
                     return header
@@ -96,11 +98,11 @@ class Updates:
             if isinstance(welcome, protocol.Refused):
                 return welcome
 
-    async def _next_header(self) -> Any:
+    async def _next_header(self) -> Told | None:
         """The next header of this epoch; None after a silence."""
         while await self._socket.poll(int(1000 * PATIENCE)):
             try:
-                header = _decode((await self._socket.recv_multipart())[0])
+                header = cast(Told, _decode((await self._socket.recv_multipart())[0]))
             except protocol.ProtocolError:
                 continue
             if header.epoch == self._epoch:
@@ -108,5 +110,5 @@ class Updates:
         return None
 
 
-def _is_about_the_line(header: Any) -> bool:
+def _is_about_the_line(header: Told) -> TypeGuard[protocol.Refused]:
     return isinstance(header, protocol.Refused) and header.sequence == 0

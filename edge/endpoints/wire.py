@@ -1,6 +1,6 @@
 """Read requests and their answers on the wire: msgpack, with the vectors in frames beside it.
 
-    request   header [number, kind, seconds], arguments (a msgpack map), a float32 query vector
+    request   header [number, kind, seconds, view], arguments (a msgpack map), float32 query vector
     answer    header [number, kind, vectors], result (msgpack), a float32 block for each vector name
 
 Invariants: no vector is ever inside msgpack; decoding a request raises ProtocolError or what the

@@ -241,7 +241,7 @@ def _any_word(part: MatchTextAny, index: FieldIndex) -> Known:
 def _phrase(part: MatchPhrase, index: FieldIndex) -> Known:
     tokens = _tokens(part, index)
     if len(tokens) <= 1:
-        return _all_words(part, index) if tokens else NOTHING  # type: ignore[arg-type]
+        return exactly(index.entries.with_all(tokens)) if tokens else NOTHING
     found: Bits | None = index.entries.with_phrase(tokens)
     if found is None:
         return Known(False, index.entries.with_all(tokens))

@@ -46,7 +46,34 @@ class PayloadSchemaType(Choice):
     Uuid = "uuid"
 
 
-class KeywordIndexParams(Struct, frozen=True, tag="keyword", omit_defaults=True):
+class _Params(Struct, frozen=True):
+    """What the params of every kind have in common: how they are checked."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if name in _FLAGS:
+                fields.flag_or_none(getattr(self, name), name)
+        params: Any = self
+        fields.member_or_none(params.memory, "memory", Memory)
+        if fields.text_or_none(params.nested, "nested") is not None:
+            force_setattr(self, "nested", str(json_path.parse(params.nested).every_element()))
+
+
+_FLAGS: Final = {
+    "is_tenant",
+    "is_principal",
+    "on_disk",
+    "enable_hnsw",
+    "prefix",
+    "lookup",
+    "range",
+    "lowercase",
+    "ascii_folding",
+    "phrase_matching",
+}
+
+
+class KeywordIndexParams(_Params, frozen=True, tag="keyword", omit_defaults=True):
     """Texts, whole. `prefix` and `is_tenant` are kept: beginnings are always found by the index.
 
     Every params struct has `memory` (the older `on_disk` is read where it is None): Cold and
@@ -62,13 +89,8 @@ class KeywordIndexParams(Struct, frozen=True, tag="keyword", omit_defaults=True)
     memory: Memory | None = None
     nested: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_common(self)
-        fields.flag_or_none(self.is_tenant, "is_tenant")
-        fields.flag_or_none(self.prefix, "prefix")
 
-
-class IntegerIndexParams(Struct, frozen=True, tag="integer", omit_defaults=True):
+class IntegerIndexParams(_Params, frozen=True, tag="integer", omit_defaults=True):
     """Integers from -2**63 to 2**63 - 1. `lookup`, `range` and `is_principal` are kept: the one
     index that there is finds values and ranges alike."""
 
@@ -80,13 +102,8 @@ class IntegerIndexParams(Struct, frozen=True, tag="integer", omit_defaults=True)
     memory: Memory | None = None
     nested: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_common(self)
-        for name in ("lookup", "range", "is_principal"):
-            fields.flag_or_none(getattr(self, name), name)
 
-
-class FloatIndexParams(Struct, frozen=True, tag="float", omit_defaults=True):
+class FloatIndexParams(_Params, frozen=True, tag="float", omit_defaults=True):
     """Numbers that a 64-bit float holds as they are."""
 
     is_principal: bool | None = None
@@ -95,12 +112,8 @@ class FloatIndexParams(Struct, frozen=True, tag="float", omit_defaults=True):
     memory: Memory | None = None
     nested: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_common(self)
-        fields.flag_or_none(self.is_principal, "is_principal")
 
-
-class GeoIndexParams(Struct, frozen=True, tag="geo", omit_defaults=True):
+class GeoIndexParams(_Params, frozen=True, tag="geo", omit_defaults=True):
     """Places: objects with numbers at "lon" and "lat"."""
 
     on_disk: bool | None = None
@@ -108,11 +121,8 @@ class GeoIndexParams(Struct, frozen=True, tag="geo", omit_defaults=True):
     memory: Memory | None = None
     nested: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_common(self)
 
-
-class BoolIndexParams(Struct, frozen=True, tag="bool", omit_defaults=True):
+class BoolIndexParams(_Params, frozen=True, tag="bool", omit_defaults=True):
     """True and False."""
 
     on_disk: bool | None = None
@@ -120,11 +130,8 @@ class BoolIndexParams(Struct, frozen=True, tag="bool", omit_defaults=True):
     memory: Memory | None = None
     nested: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_common(self)
 
-
-class DatetimeIndexParams(Struct, frozen=True, tag="datetime", omit_defaults=True):
+class DatetimeIndexParams(_Params, frozen=True, tag="datetime", omit_defaults=True):
     """Texts that are moments in time, to the microsecond."""
 
     is_principal: bool | None = None
@@ -133,12 +140,8 @@ class DatetimeIndexParams(Struct, frozen=True, tag="datetime", omit_defaults=Tru
     memory: Memory | None = None
     nested: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_common(self)
-        fields.flag_or_none(self.is_principal, "is_principal")
 
-
-class UuidIndexParams(Struct, frozen=True, tag="uuid", omit_defaults=True):
+class UuidIndexParams(_Params, frozen=True, tag="uuid", omit_defaults=True):
     """Texts that are UUIDs in their usual spelling (lower case, hyphens), in 16 bytes each."""
 
     is_tenant: bool | None = None
@@ -146,10 +149,6 @@ class UuidIndexParams(Struct, frozen=True, tag="uuid", omit_defaults=True):
     enable_hnsw: bool | None = None
     memory: Memory | None = None
     nested: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_common(self)
-        fields.flag_or_none(self.is_tenant, "is_tenant")
 
 
 class TextScoringType(Choice):
@@ -167,7 +166,7 @@ class TextScoringParams(Struct, frozen=True):
         fields.member(self.type, "type", TextScoringType)
 
 
-class TextIndexParams(Struct, frozen=True, tag="text", omit_defaults=True):
+class TextIndexParams(_Params, frozen=True, tag="text", omit_defaults=True):
     """The words of texts.
 
     Args:
@@ -215,13 +214,11 @@ class TextIndexParams(Struct, frozen=True, tag="text", omit_defaults=True):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        _check_common(self)
+        super().__post_init__()
         tokenizer = fields.member_or_none(self.tokenizer, "tokenizer", TokenizerType)
         force_setattr(self, "tokenizer", tokenizer or TokenizerType.Word)
         for name in ("min_token_len", "max_token_len"):
             fields.integer_or_none(getattr(self, name), name, 0, MAX_LENGTH)
-        for name in ("lowercase", "ascii_folding", "phrase_matching"):
-            fields.flag_or_none(getattr(self, name), name)
         check_stop_words(self.stopwords)
         check_stemmer(self.stemmer)
         force_setattr(self, "scoring", _scoring(self.scoring))
@@ -231,15 +228,6 @@ def _scoring(given: Any) -> TextScoringParams | None:
     if given is None or isinstance(given, bool):
         return TextScoringParams() if given else None
     return fields.instance(given, "scoring", TextScoringParams)
-
-
-def _check_common(params: Any) -> None:
-    """Check what all params have."""
-    fields.flag_or_none(params.on_disk, "on_disk")
-    fields.flag_or_none(params.enable_hnsw, "enable_hnsw")
-    fields.member_or_none(params.memory, "memory", Memory)
-    if fields.text_or_none(params.nested, "nested") is not None:
-        force_setattr(params, "nested", str(json_path.parse(params.nested).every_element()))
 
 
 IndexParams: TypeAlias = (
