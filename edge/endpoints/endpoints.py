@@ -158,15 +158,10 @@ class Endpoints:
 
     async def _serve_ingest(self, door: ingest_room.Ingest) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._acknowledge, door)
+            tasks.start_soon(door.tell_what_is_durable)
             await door.run()
             tasks.cancel_scope.cancel()
         door.acknowledge()
-
-    async def _acknowledge(self, door: ingest_room.Ingest) -> None:
-        while True:
-            await anyio.sleep(ingest_room.ACK_SECONDS)
-            door.acknowledge()
 
     async def _open_query(
         self, thread: DoorThread, serving: Serving, address: str

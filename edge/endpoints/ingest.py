@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import anyio
+
 from edge.actors.mailbox import Ask
 from edge.endpoints.inbox import Inbox
 from edge.endpoints.protocol import (
@@ -157,6 +159,8 @@ class Ingest:
         self._peers: dict[str, bytes] = {}
         self._strangers: dict[bytes, int] = {}
         self._posted: deque[_Posted] = deque()
+        self._unsynced = anyio.Event()
+        """Set while something that was applied is not durable yet."""
 
     async def run(self) -> None:
         """Apply what comes until closed."""
@@ -171,6 +175,13 @@ class Ingest:
                     await self._post(run)
             await self._settle()
             self._report()
+            self.acknowledge()
+
+    async def tell_what_is_durable(self) -> None:
+        """Tell producers, soon after it is so; without end."""
+        while True:
+            await self._unsynced.wait()
+            await anyio.sleep(ACK_SECONDS)
             self.acknowledge()
 
     # -- what came
@@ -249,6 +260,7 @@ class Ingest:
             session.durable = session.applied
             return
         session.unsynced.append((session.applied, sequence))
+        self._unsynced.set()
         if session.durability is not None:
             mark = Mark(session.source, session.epoch, session.applied)
             self._submit([], Submission(_NOTHING, session.durability, mark), session)
@@ -300,6 +312,7 @@ class Ingest:
                 self._tell(session.peer, refused(session.epoch, one.sequence, one.error))
         session.applied = max(session.applied, run[-1].sequence)
         session.unsynced.append((run[-1].sequence, sequence))
+        self._unsynced.set()
         session.has_news = True
 
     async def _pass_over(self, run: list[_Accepted], error: CallerError) -> None:
@@ -350,6 +363,9 @@ class Ingest:
                 self._tell(
                     session.peer, Ack(session.epoch, session.applied, session.durable, CREDIT)
                 )
+
+        if self._unsynced.is_set() and not any(s.unsynced for s in self._sessions.values()):
+            self._unsynced = anyio.Event()
 
     def _tell(self, peer: bytes, header: Header) -> None:
         self._serving.send("ingest", [peer, encode(header)])
