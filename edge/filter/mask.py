@@ -46,7 +46,7 @@ from edge.model.filter import (
 from edge.model.json_path import Path, parse
 from edge.model.point_id import encode_ids
 from edge.model.schema import IndexedField
-from edge.payload.field_index import FieldIndex
+from edge.payload.field_index import FieldIndex, top_keys
 from edge.payload.keyed_rows import has
 from edge_kernels import bits
 
@@ -113,7 +113,7 @@ def matches(filter: Filter, rows: Rows, among: Bits, checkpoint: Checkpoint | No
     """
     asked = known(filter, rows, checkpoint)
     found, left = _within(asked.verdict, among)
-    if left is not None and (sliced := list(_slices(filter))):
+    if left is not None and (sliced := _slices(filter)):
         asked.slice(sliced, left)
         more, left = _within(asked.verdict, left)
         found |= more
@@ -122,7 +122,7 @@ def matches(filter: Filter, rows: Rows, among: Bits, checkpoint: Checkpoint | No
     offsets = bits.to_offsets(left, rows.watermark)
     scope = Scope(asked.columns(offsets), rows.field)
     test = predicate_of(filter, scope)
-    read = rows.reader(_top_keys(filter))
+    read = rows.reader(top_keys(_keys(filter)))
     block = _block(cost_of(filter))
     verdicts = _read(test, read, offsets.tolist(), block, checkpoint or _go_on)
     bits.set_bits(found, offsets[np.array(verdicts, np.bool_)])
@@ -187,12 +187,7 @@ class Asked:
 def is_indexed(filter: Filter, rows: Rows) -> bool:
     """Whether no condition has to be looked up in payloads (but for values that its index does not
     hold): a guess, by what is indexed and not by what is asked."""
-    return all(
-        is_indexed(condition, rows)
-        if isinstance(condition, Filter)
-        else type(condition) not in _KEYED or rows.index(condition.key) is not None  # type: ignore[union-attr]
-        for condition in filter.conditions()
-    )
+    return all(rows.index(key) is not None for key in _keys(filter))
 
 
 def _ask_index(condition: Any, rows: Rows) -> Known:
@@ -268,31 +263,28 @@ def _column(rows: Truth, offsets: Offsets) -> bytes:
     return has(rows, offsets).tobytes()
 
 
-def _slices(filter: Filter) -> Iterator[SliceCondition]:
+def _leaves(filter: Filter) -> Iterator[Any]:
+    """The conditions of a filter and of the filters in it."""
     for condition in filter.conditions():
         if isinstance(condition, Filter):
-            yield from _slices(condition)
-        elif isinstance(condition, SliceCondition):
+            yield from _leaves(condition)
+        else:
             yield condition
 
 
-# Payloads
+def _slices(filter: Filter) -> list[SliceCondition]:
+    return [leaf for leaf in _leaves(filter) if isinstance(leaf, SliceCondition)]
 
 
-def _top_keys(filter: Filter) -> frozenset[str]:
-    """The outermost keys of payloads that the filter asks about."""
-    found: set[str] = set()
-    waiting = [filter]
-    while waiting:
-        for condition in waiting.pop().conditions():
-            if isinstance(condition, Filter):
-                waiting.append(condition)
-            elif type(condition) in _KEYED:
-                found.add(str(parse(condition.key).steps[0]))  # type: ignore[union-attr]
-    return frozenset(found)
+def _keys(filter: Filter) -> Iterator[str]:
+    """The payload paths that the filter asks about."""
+    return (leaf.key for leaf in _leaves(filter) if type(leaf) in _KEYED)
 
 
 _KEYED: Final = {FieldCondition, IsEmptyCondition, IsNullCondition, NestedCondition}
+
+
+# Payloads
 
 
 def _block(cost: int) -> int:
