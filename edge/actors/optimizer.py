@@ -47,7 +47,8 @@ class Optimizer:
         self._background = background
         self._building = anyio.Lock()
         self._sealing = anyio.Lock()
-        self._threads = Threads("optimizer", 2)  # one builds, one seals
+        self._builder = Threads("optimizer", 1, yielding=True)
+        self._sealer = Threads("seal", 1)
         self._stopping = False
         self._stopped = anyio.Event()
         self._rebuilds = 0
@@ -70,7 +71,8 @@ class Optimizer:
 
     def join(self) -> None:
         """Wait, in another thread, until nothing is being built. To be called after `stop`."""
-        self._threads.join()
+        self._builder.join()
+        self._sealer.join()
 
     async def optimize(self) -> bool:
         """Rebuild until no plan is left; return whether anything was rebuilt since the call.
@@ -139,7 +141,7 @@ class Optimizer:
     async def _rebuild(self, plan: Plan) -> bool:
         job = await self._writer.call(lambda store: store.start(plan))
         try:
-            done = await self._carry_out(job, self._show)
+            done = await self._carry_out(job, self._builder, self._show)
         finally:
             self.status = "idle"
         self._rebuilds += done
@@ -149,9 +151,11 @@ class Optimizer:
         async with self._sealing:
             job = await self._writer.call(Store.seal)
             if job is not None:
-                await self._carry_out(job, _silent)
+                await self._carry_out(job, self._sealer, _silent)
 
-    async def _carry_out(self, job: Job, show: Callable[[Job, float], None]) -> bool:
+    async def _carry_out(
+        self, job: Job, threads: Threads, show: Callable[[Job, float], None]
+    ) -> bool:
         given_up = threading.Event()
 
         def pulse(done: float) -> None:
@@ -165,7 +169,7 @@ class Optimizer:
         if self._stopping:
             return False
         try:
-            built = await self._threads.run(build, given_up.set)
+            built = await threads.run(build, given_up.set)
         except _Stopped:
             return False
         await self._writer.finish(lambda store: store.finish(job, built))

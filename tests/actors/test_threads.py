@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Iterator
 
 import anyio
 import pytest
 
-from edge.actors.threads import Threads, outlast
+from edge.actors.threads import NICENESS, Threads, outlast
 from tests.actors.made import PATIENCE, Gate, settled
 
 
@@ -136,3 +138,15 @@ async def test_join_waits_for_what_goes_on(threads: Threads) -> None:
     async with asyncio.timeout(PATIENCE):
         await joined
         await outlast(work.ended)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+async def test_yielding_threads_alone_are_nice_to_the_others(threads: Threads) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    yielding = Threads("yielding", 1, yielding=True)
+    usual = await threads.run(niceness)
+    assert await yielding.run(niceness) == min(19, max(usual, NICENESS))
+    assert await threads.run(niceness) == niceness() == usual
+    yielding.join()
