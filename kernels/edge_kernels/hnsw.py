@@ -3,8 +3,8 @@
 Invariants:
 - A Graph never changes once it is made. Its arrays are read-only and were either built here or
   range-checked, so that a kernel may follow them without looking.
-- Rows are not part of a graph: whoever searches passes the matrix it was built on, whose rows
-  0..n-1 must hold what they held then.
+- Rows are not part of a graph: whoever searches passes a matrix whose rows 0..n-1 stand for the
+  vectors that it was built on, in the same encoding or in a shorter one.
 - Scratch memory belongs to a thread and is reused; a search allocates only its two results.
 """
 
@@ -17,10 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_kernels.distance import MANHATTAN
-from edge_kernels.hnsw_build import LEFT_OUT, build_door, check_door
-from edge_kernels.hnsw_search import MAX_ROWS, search_door
-from edge_kernels.jit import address_of, call
+from edge_kernels.distance import measure_of
+from edge_kernels.encodings import (
+    MANHATTAN,
+    can_be_query,
+    check_query,
+    check_rows,
+    is_multi,
+    metric_of_code,
+    scratch_bytes,
+)
+from edge_kernels.hnsw_build import LEFT_OUT, build_door, check_door, reconnect_door
+from edge_kernels.hnsw_search import MAX_ROWS, room_of, search_door
+from edge_kernels.jit import address_of, address_of_any, call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +40,9 @@ if TYPE_CHECKING:
 
 MAX_M = 1024
 MAX_LEVEL = 40
+MAX_THREADS = 64
 
-_F32, _U64 = np.dtype(np.float32), np.dtype(np.uint64)
+_U64 = np.dtype(np.uint64)
 _HEADER = ("format", "metric", "n", "m", "m0", "ef_construct", "entry", "top_level")
 _FORMAT = 1
 _ARRAYS = {"header": np.int64, "levels": np.uint8, "links0": np.int32, "upper": np.int32}
@@ -211,13 +221,13 @@ def _line_aligned(shape: tuple[int, ...], dtype: Any, fill: int) -> Array:
 
 
 class _Scratch:
-    """Working memory of walks: `words` are the arguments VISITED.. EF."""
+    """Working memory of walks: `words` are the arguments VISITED..POOL."""
 
     __slots__ = ("arrays", "ef", "m0", "n", "words")
 
     def __init__(self, n: int, m0: int, ef: int) -> None:
         visited, epoch = np.zeros(max(n, 1), np.uint16), np.zeros(1, np.int64)
-        fresh, distances = np.empty(m0, np.int32), np.empty(max(m0, 4), np.float32)
+        fresh, distances = np.empty(room_of(m0), np.int32), np.empty(room_of(m0), np.float32)
         pool = np.empty(ef, np.int64)
         self.n, self.m0, self.ef = n, m0, ef
         self.arrays = (visited, epoch, fresh, distances, pool)
@@ -256,36 +266,44 @@ _searcher = _Searcher()
 
 
 class Builder:
-    """Builds the graph of the rows 0..n-1 of `rows` in slices, on one thread.
+    """Builds the graph of the rows 0..n-1 of `rows` in slices, on one thread or several.
 
-    metric: a code of `edge_kernels.distance`. rows: float32[>=n, stride], C-contiguous; they must
-    not change until the graph is done. m >= 2 links a node (2m on level 0), ef_construct >= 1
-    candidates an insertion. deleted: bitset uint64 whose rows are left out, or None.
-    The same rows, arguments and seed give the same graph. ValueError for arguments out of range.
+    code: what distances are of (`encodings`); any encoding but SLICED and PRODUCT. rows: a matrix
+    of that encoding with n rows or more; they, and the vectors behind the descriptors of a MULTI
+    matrix, must not change until the graph is done. m >= 2 links a node (2m on level 0),
+    ef_construct >= 1 candidates an insertion. deleted: bitset uint64 whose rows are left out, or
+    None; nothing is read of them. threads: how many may call `step` at the same time.
+    With one thread the same rows, arguments and seed give the same graph; with more, links depend
+    on who comes first. ValueError for arguments out of range.
     """
 
     def __init__(
         self,
-        metric: int,
-        rows: NDArray[np.float32],
+        code: int,
+        rows: Array,
         n: int,
         m: int,
         ef_construct: int,
         deleted: NDArray[np.uint64] | None = None,
         seed: int = 0,
+        threads: int = 1,
     ) -> None:
+        size = check_rows(code, rows)
+        _require(can_be_query(code), f"rows of code {code} are no queries")
         _require(2 <= m <= MAX_M, f"m is {m}, not 2..{MAX_M}")
         _require(ef_construct >= 1, f"ef_construct is {ef_construct}")
         _require(0 <= n <= min(len(rows), MAX_ROWS), f"n is {n} of {len(rows)} rows")
-        _require(0 <= metric <= MANHATTAN, f"unknown metric {metric}")
-        _check_rows(rows)
+        _require(1 <= threads <= MAX_THREADS, f"{threads} threads, not 1..{MAX_THREADS}")
         self.n, self.done = n, 0
+        self._taken = self._inserted = 0
         self._rows = rows
+        self._lock = threading.Lock()
         self._levels = _draw_levels(n, m, seed)
         if deleted is not None:
             self._levels[_bits(deleted, n)] = LEFT_OUT
-        self._header = self._drawn_header(metric, m, ef_construct)
+        self._header = self._drawn_header(metric_of_code(code), m, ef_construct)
         self._allocate()
+        self._lanes = self._made_lanes(code, size, threads)
 
     def _drawn_header(self, metric: int, m: int, ef_construct: int) -> dict[str, int]:
         ranked = np.where(self._levels == LEFT_OUT, -1, self._levels.astype(np.int16))
@@ -295,35 +313,61 @@ class Builder:
         return dict(zip(_HEADER, values, strict=True))
 
     def _allocate(self) -> None:
+        """The graph, and what all threads share while it is built."""
         header, n = self._header, self.n
         m, m0, lists = header["m"], header["m0"], int(_lists_of(self._levels).sum())
         self._links0 = _line_aligned((n, m0), np.int32, -1)
         self._upper = _line_aligned((lists, m), np.int32, -1)
         self._graph = _graph(header, self._levels, self._links0, self._upper)
+        locks = np.zeros(max(n, 1), np.uint8)
         kept0, kept_upper = np.empty((n, m0), np.float32), np.empty((lists, m), np.float32)
-        merged = np.empty(m0 + 1, np.int64)
-        scratch = _Scratch(n, m0, header["ef_construct"])
-        self._held = (kept0, kept_upper, merged, scratch)
-        self._words = (
-            *_walk_words(self._graph, self._rows, scratch, header["ef_construct"]),
-            address_of(self._levels),
-            address_of(kept0),
-            address_of(kept_upper),
-            address_of(merged),
-        )
+        self._shared = (self._levels, locks, kept0, kept_upper)
 
-    def step(self, nodes: int) -> int:
+    def _made_lanes(self, code: int, size: int, threads: int) -> list[_Lane]:
+        of_row = self._query_words(code, size)
+        walked = (measure_of(code), address_of_any(self._rows), size, *self._graph._words)
+        shared = tuple(address_of(values) for values in self._shared)
+        return [_Lane(self._header, walked, shared, of_row) for _ in range(threads)]
+
+    def _query_words(self, code: int, size: int) -> int:
+        """Words of 8 bytes that the query form of a row takes."""
+        most = 1
+        if is_multi(code):
+            used = self._rows.view(np.int64)[: self.n][self._levels != LEFT_OUT]
+            most, size = int(used[:, 1].max(initial=1)), int(used[:, 2].max(initial=0))
+            _require(int(used[:, 1].min(initial=1)) >= 1, "a row has no vectors")
+        return -(-scratch_bytes(code, size, most) // 8)
+
+    def step(self, nodes: int, lane: int = 0) -> int:
         """Insert the next `nodes` rows (>= 1) in one kernel call without the GIL.
 
-        Returns how many rows are done; the graph is finished when that is n. A node takes about
-        0.2 ms at 384 dimensions, m = 16, ef_construct = 100.
+        Returns how many rows have been handed out: where that is n, there is nothing left to do for
+        this thread. The graph is finished when every thread has returned from its last step. Each
+        thread has a `lane` of its own, 0 <= lane < threads. A node takes about 0.2 ms at 384
+        dimensions, m = 16, ef_construct = 100.
         """
         _require(nodes >= 1, f"a step of {nodes} nodes")
-        until: int = min(self.n, self.done + nodes)
-        if self._graph.entry >= 0:
-            call(build_door, *self._words, self.done, until)
-        self.done = until
+        _require(0 <= lane < len(self._lanes), f"lane {lane} of {len(self._lanes)} threads")
+        with self._lock:
+            first = self._taken
+            until = self._taken = min(self.n, first + nodes)
+        if self._graph.entry >= 0 and first < until:
+            call(build_door, *self._lanes[lane].words, first, until)
+        with self._lock:
+            self._inserted += until - first
+            is_last = first < until and self._inserted == self.n
+        if is_last and len(self._lanes) > 1:
+            self._reconnect()
+        with self._lock:
+            self.done += until - first
         return until
+
+    def _reconnect(self) -> None:
+        if self._graph.entry < 0:
+            return
+        reached, queue = np.zeros(self.n, np.uint8), np.empty(self.n, np.int32)
+        words = self._lanes[0].words
+        call(reconnect_door, *words, 0, self.n, address_of(reached), address_of(queue))
 
     def graph(self) -> Graph:
         """The finished graph. ValueError before all rows are done."""
@@ -331,10 +375,25 @@ class Builder:
         return self._graph
 
 
-def _check_rows(rows: Array) -> None:
-    fits = rows.dtype == np.float32 and rows.ndim == 2 and rows.flags.c_contiguous
-    if not fits or rows.shape[1] % 16 or not rows.shape[1]:
-        raise ValueError("rows must be C-contiguous float32[n, a multiple of 16]")
+class _Lane:
+    """What one building thread works with; `words` are the arguments MEASURE..OTHER."""
+
+    __slots__ = ("arrays", "words")
+
+    def __init__(
+        self,
+        header: Mapping[str, int],
+        walked: tuple[int, ...],
+        shared: tuple[int, ...],
+        of_row: int,
+    ) -> None:
+        m, m0, ef = header["m"], header["m0"], header["ef_construct"]
+        scratch = _Scratch(header["n"], m0, ef)
+        merged, chosen = np.empty(m0 + 1, np.int64), np.empty(2 * m, np.int32)
+        query, other = np.empty(of_row, np.int64), np.empty(of_row, np.int64)
+        self.arrays = (scratch, merged, chosen, query, other)
+        own = (address_of(values) for values in (merged, chosen, query, other))
+        self.words = (*walked, *scratch.words, ef, *shared, *own)
 
 
 def _bits(bitset: Array, n: int) -> NDArray[np.bool_]:
@@ -345,30 +404,30 @@ def _bits(bitset: Array, n: int) -> NDArray[np.bool_]:
     return np.unpackbits(octets, count=n, bitorder="little").astype(np.bool_)
 
 
-def _walk_words(graph: Graph, rows: Array, scratch: _Scratch, ef: int) -> tuple[int, ...]:
-    """The argument words METRIC..EF, in their order."""
-    size = rows.shape[1] * 4
-    return (graph.metric, address_of(rows), size, *graph._words, *scratch.words, ef)
-
-
 # --- searching -------------------------------------------------------------------------------
 
 
 def search(
     graph: Graph,
-    rows: NDArray[np.float32],
-    query: NDArray[np.float32],
+    code: int,
+    rows: Array,
+    query: Array,
     ef: int,
     k: int,
     allowed: NDArray[np.uint64] | None,
     ids: NDArray[np.uint64] | None,
     limit_hops: int = 0,
+    acorn: bool = False,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], bool]:
     """The approximately nearest `k` nodes to `query`, in one kernel call without the GIL.
 
-    rows: the matrix of the graph, float32[>=n, stride]. query: float32[stride], zero padded.
+    code: what distances are of (`encodings`): its metric is the graph's, its encoding that of the
+    rows. rows: a matrix with n rows or more for the nodes of the graph. query: its query form.
     ef: candidates kept, raised to k where it is smaller. allowed: bitset uint64 over the rows, or
-    None for all; the walk goes through every node, and `ef` allowed ones are kept.
+    None for all; the walk goes through every node, and `ef` allowed ones are kept. With `acorn`
+    only allowed nodes are measured, and the walk steps over single ones that are not: faster where
+    fewer than two fifths are allowed, and worse the fewer they are; below a twentieth it may miss
+    a tenth of the nearest.
     ids: uint64[>=n, 3], which decides ties; None lets the smaller offset win.
     limit_hops: the walk of level 0 stops after so many hops with the best so far; 0 is no limit.
 
@@ -379,36 +438,44 @@ def search(
     if k < 1 or graph.entry < 0:
         return np.empty(0, np.uint32), np.empty(0, np.float32), True
     n = graph.n
-    _check_search(n, rows, query, allowed, ids)
+    size = _check_search(n, code, rows, query, allowed, ids)
     ef = min(max(ef, k), n)
     here = _searcher
     here.prepare(n, graph.m0, ef)
     outcome = call(
         search_door,
-        *_walk_words(graph, rows, here.scratch, ef),
-        address_of(query),
+        measure_of(code),
+        address_of_any(rows),
+        size,
+        *graph._words,
+        *here.scratch.words,
+        ef,
+        address_of_any(query),
         0 if allowed is None else address_of(allowed),
         0 if allowed is None else here.heap_address(n),
         limit_hops,
         0 if ids is None else address_of(ids),
         min(k, n),
         *here.outputs,
+        acorn,
     )
     found = outcome & 0xFFFFFFFF
     return here.offsets[:found].copy(), here.distances[:found].copy(), outcome == found
 
 
 def _check_search(
-    n: int, rows: Array, query: Array, allowed: Array | None, ids: Array | None
-) -> None:
-    if len(rows) < n or not _is_plain(rows, _F32):
-        raise ValueError(f"rows must be C-contiguous float32 with at least {n} rows")
-    if query.shape != rows.shape[1:] or not _is_plain(query, _F32):
-        raise ValueError(f"query must be C-contiguous float32 of shape {rows.shape[1:]}")
+    n: int, code: int, rows: Array, query: Array, allowed: Array | None, ids: Array | None
+) -> int:
+    """Bytes of a row. ValueError if something does not fit."""
+    size = check_rows(code, rows)
+    if len(rows) < n:
+        raise ValueError(f"rows must be at least {n}")
+    check_query(code, query, size)
     if allowed is not None and (len(allowed) * 64 < n or not _is_plain(allowed, _U64)):
         raise ValueError(f"allowed must be uint64 with at least {n} bits")
     if ids is not None and (ids.shape[1:] != (3,) or len(ids) < n or not _is_plain(ids, _U64)):
         raise ValueError(f"ids must be C-contiguous uint64 of shape [{n} or more, 3]")
+    return size
 
 
 def _is_plain(values: Array, dtype: np.dtype[Any]) -> bool:

@@ -1,7 +1,9 @@
 """Building an HNSW graph node by node, and checking one that comes from disk.
 
 Invariants:
-- One thread builds; the same rows, levels and parameters give the same graph, bit for bit.
+- One thread that builds alone makes the same graph, bit for bit, of the same rows, levels and
+  parameters. Several threads may insert different nodes at once: a list and its distances are
+  written under the lock of the node they belong to, and a thread holds one lock at a time.
 - The entry point and all levels are fixed before the first node is inserted.
 - During the build the distance of every link lies beside it (float32 matrices of the shape of the
   links), so a list that overflows is pruned without measuring its own distances again.
@@ -10,12 +12,12 @@ Invariants:
 
 from __future__ import annotations
 
-from edge_kernels.distance import distance_one, distances_of
 from edge_kernels.hnsw_search import (
     DISTANCES,
+    EF,
     ENTRY,
     M0,
-    METRIC,
+    MEASURE,
     POOL,
     ROWS,
     SIZE,
@@ -25,10 +27,12 @@ from edge_kernels.hnsw_search import (
     capacity_at,
     descend,
     distance_of,
+    distance_to,
     insert_sorted,
     links_at,
     list_index,
     node_of,
+    offer,
     start,
     walk,
 )
@@ -38,14 +42,25 @@ from edge_kernels.jit import (
     load_f32,
     load_i32,
     load_i64,
+    load_shared_i32,
     load_u8,
+    lock,
+    move_bytes,
     store_f32,
     store_i32,
+    store_shared_i32,
+    store_u8,
+    unlock,
 )
+from edge_kernels.measure import distances_of, query_of_row
 
-LEVELS, KEPT0, KEPT_UPPER, MERGED, FROM, UNTIL = range(136, 184, 8)
-# LEVELS uint8[n]; KEPT0 float32[n, m0] and KEPT_UPPER float32[_, m] the distances of links;
-# MERGED int64[m0 + 1]; nodes FROM..UNTIL-1 are inserted by this call.
+LEVELS, LOCKS, KEPT0, KEPT_UPPER, MERGED, CHOSEN, QUERY, OTHER, FROM, UNTIL = range(136, 216, 8)
+REACHED, QUEUE = range(216, 232, 8)
+# LEVELS uint8[n]; LOCKS uint8[n]; KEPT0 float32[n, m0] and KEPT_UPPER float32[_, m] the distances
+# of links; MERGED int64[m0 + 1]; CHOSEN int32[m] and float32[m] the links of the node inserted;
+# QUERY and OTHER room for the query form of the node inserted and of any other; nodes
+# FROM..UNTIL-1 are inserted by this call. REACHED uint8[n], zeros, and QUEUE int32[n] are for
+# `reconnect_door` only.
 
 LEFT_OUT = 255  # the level of a node that is not in the graph
 
@@ -60,6 +75,14 @@ def _kept_at(graph: int, node: int, level: int) -> int:
 
 
 @inner
+def _as_query(graph: int, node: int, scratch: int) -> int:
+    """Address of the query form of a node's row: the row itself, or in the room `scratch`."""
+    size = load_i64(graph + SIZE)
+    row, room = load_i64(graph + ROWS) + size * node, load_i64(graph + scratch)
+    return room if query_of_row(load_i64(graph + MEASURE), row, size, room) != 0 else row
+
+
+@inner
 def _is_shadowed(
     graph: int, base: int, node: int, limit: float, twin: bool, chosen: int, count: int
 ) -> bool:
@@ -68,12 +91,14 @@ def _is_shadowed(
     Among twins, whose vectors are equal, the nearer offset counts: each keeps one twin on either
     side, so any number of equal vectors forms a skip list and the rest of the list looks outward.
     """
+    if count == 0:
+        return False
     rows, size, out = load_i64(graph + ROWS), load_i64(graph + SIZE), load_i64(graph + DISTANCES)
-    metric = load_i64(graph + METRIC)
+    measure, query = load_i64(graph + MEASURE), _as_query(graph, node, OTHER)
     at = 0
     while at < count:
         some = min(count - at, 4)
-        distances_of(metric, rows + size * node, rows, size, chosen + 4 * at, some, out)
+        distances_of(measure, query, rows, size, chosen + 4 * at, some, out)
         for i in range(some):
             distance = load_f32(out + 4 * i)
             if distance < limit:
@@ -93,15 +118,13 @@ def _choose(
     """Neighbours of `base` by the heuristic of the paper (algorithm 4): from near to far, those
     that are nearer to `base` than to any neighbour chosen before. To `links` and `kept`.
     """
-    size = load_i64(graph + SIZE)
-    row = load_i64(graph + ROWS) + size * base
-    itself = distance_one(load_i64(graph + METRIC), row, row, size)
+    itself = distance_to(graph, _as_query(graph, base, OTHER), base)
     chosen = 0
     for at in range(count):
         candidate = load_i64(candidates + 8 * at)
         node, distance = node_of(candidate, base), distance_of(candidate)
         if not _is_shadowed(graph, base, node, distance, distance == itself, links, chosen):
-            store_i32(links + 4 * chosen, node)
+            store_shared_i32(links + 4 * chosen, node)
             store_f32(kept + 4 * chosen, distance)
             chosen += 1
             if chosen == most:
@@ -110,16 +133,30 @@ def _choose(
 
 
 @inner
-def _add_link(graph: int, target: int, node: int, distance: float, level: int) -> None:
+def _length_without(links: int, capacity: int, node: int) -> int:
+    """How many links a list has; -1 if `node` is among them."""
+    count = 0
+    while count < capacity:
+        link = load_i32(links + 4 * count)
+        if link < 0:
+            break
+        if link == node:
+            return -1
+        count += 1
+    return count
+
+
+@inner
+def _add_to_list(graph: int, target: int, node: int, distance: float, level: int) -> None:
     """Link `target` to `node`; a full list is merged with it and chosen anew."""
     links, kept = links_at(graph, target, level), _kept_at(graph, target, level)
     capacity = capacity_at(graph, level)
-    count = 0
-    while count < capacity and load_i32(links + 4 * count) >= 0:
-        count += 1
+    count = _length_without(links, capacity, node)
+    if count < 0:
+        return
     if count < capacity:
-        store_i32(links + 4 * count, node)
         store_f32(kept + 4 * count, distance)
+        store_shared_i32(links + 4 * count, node)
         return
     merged = load_i64(graph + MERGED)
     insert_sorted(merged, 0, candidate_of(distance, node, target))
@@ -128,26 +165,61 @@ def _add_link(graph: int, target: int, node: int, distance: float, level: int) -
         insert_sorted(merged, at + 1, known)
     chosen = _choose(graph, target, merged, count + 1, capacity, links, kept)
     for at in range(chosen, capacity):
-        store_i32(links + 4 * at, -1)
+        store_shared_i32(links + 4 * at, -1)
+
+
+@inner
+def _is_listed(candidates: int, count: int, node: int, base: int) -> bool:
+    at = 0
+    while at < count and node_of(load_i64(candidates + 8 * at), base) != node:
+        at += 1
+    return at < count
+
+
+@inner
+def _take_in(graph: int, node: int, level: int, found: int) -> int:
+    """Offer to POOL what other threads have linked `node` to already; the new number."""
+    links, kept = links_at(graph, node, level), _kept_at(graph, node, level)
+    pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
+    for at in range(_length_without(links, capacity_at(graph, level), node)):
+        link = load_i32(links + 4 * at)
+        if not _is_listed(pool, found, link, node):
+            known = candidate_of(load_f32(kept + 4 * at), link, node)
+            if offer(pool, found, capacity, known) < capacity:
+                found = min(found + 1, capacity)
+    return found
 
 
 @inner
 def _connect(graph: int, node: int, level: int, found: int) -> None:
     """Link `node` with the best of POOL, both ways."""
     links, kept = links_at(graph, node, level), _kept_at(graph, node, level)
-    most = load_i64(graph + M)
+    most, locks = load_i64(graph + M), load_i64(graph + LOCKS)
+    chosen_links = load_i64(graph + CHOSEN)
+    chosen_kept = chosen_links + 4 * most
+    lock(locks + node)
+    found = _take_in(graph, node, level, found)
     chosen = _choose(graph, node, load_i64(graph + POOL), found, most, links, kept)
+    for at in range(chosen, capacity_at(graph, level)):
+        store_shared_i32(links + 4 * at, -1)
+    move_bytes(chosen_links, links, 4 * chosen)
+    move_bytes(chosen_kept, kept, 4 * chosen)
+    unlock(locks + node)
     for at in range(chosen):
-        _add_link(graph, load_i32(links + 4 * at), node, load_f32(kept + 4 * at), level)
+        target = load_i32(chosen_links + 4 * at)
+        lock(locks + target)
+        _add_to_list(graph, target, node, load_f32(chosen_kept + 4 * at), level)
+        unlock(locks + target)
 
 
 @inner
 def _insert(graph: int, node: int, level: int) -> None:
-    query = load_i64(graph + ROWS) + load_i64(graph + SIZE) * node
-    top = load_i64(graph + TOP)
+    query, top = _as_query(graph, node, QUERY), load_i64(graph + TOP)
     best = descend(graph, query, node, start(graph, query, node), top, level + 1)
     for at in range(level, -1, -1):
-        found = walk(graph, query, node, best, at, 0)
+        if load_shared_i32(links_at(graph, node_of(best, node), at)) < 0:
+            best = start(graph, query, node)  # that node is still being linked by another thread
+        found = walk(graph, query, node, best, at, 0, node)
         best = load_i64(load_i64(graph + POOL)) & ~1
         _connect(graph, node, at, found)
 
@@ -161,6 +233,65 @@ def build_door(graph: int) -> int:
         if level != LEFT_OUT and node != entry:
             _insert(graph, node, level)
     return load_i64(graph + UNTIL)
+
+
+# --- after several threads -------------------------------------------------------------------
+
+
+@inner
+def _reach(graph: int, first: int) -> None:
+    """Mark at REACHED what level 0 leads to from `first`."""
+    reached, queue = load_i64(graph + REACHED), load_i64(graph + QUEUE)
+    capacity = load_i64(graph + M0)
+    store_u8(reached + first, 1)
+    store_i32(queue, first)
+    done, known = 0, 1
+    while done < known:
+        links = links_at(graph, load_i32(queue + 4 * done), 0)
+        done += 1
+        for at in range(capacity):
+            link = load_i32(links + 4 * at)
+            if link < 0:
+                break
+            if load_u8(reached + link) == 0:
+                store_u8(reached + link, 1)
+                store_i32(queue + 4 * known, link)
+                known += 1
+
+
+@inner
+def _hang_on(graph: int, node: int, found: int) -> None:
+    """Let the nearest of POOL whose list has room link to `node`; where all are full, the nearest
+    may choose.
+    """
+    pool, capacity = load_i64(graph + POOL), load_i64(graph + M0)
+    place = 0
+    while place < found:
+        target = node_of(load_i64(pool + 8 * place), node)
+        if _length_without(links_at(graph, target, 0), capacity, node) < capacity:
+            break
+        place += 1
+    nearest = load_i64(pool + 8 * (place if place < found else 0))
+    _add_to_list(graph, node_of(nearest, node), node, distance_of(nearest), 0)
+
+
+@door
+def reconnect_door(graph: int) -> int:
+    """Link to what cannot be reached from the entry point over level 0; how many such parts were.
+
+    Pruning a list trusts the neighbours that stay to lead to those that go. So they do once they
+    know each other, which two that are inserted at the same moment may not.
+    """
+    levels, reached, parts = load_i64(graph + LEVELS), load_i64(graph + REACHED), 0
+    _reach(graph, load_i64(graph + ENTRY))
+    for node in range(load_i64(graph + FROM), load_i64(graph + UNTIL)):
+        if load_u8(levels + node) != LEFT_OUT and load_u8(reached + node) == 0:
+            query = _as_query(graph, node, QUERY)
+            found = walk(graph, query, node, start(graph, query, node), 0, 0, node)
+            _hang_on(graph, node, found)
+            _reach(graph, node)
+            parts += 1
+    return parts
 
 
 # --- checking --------------------------------------------------------------------------------

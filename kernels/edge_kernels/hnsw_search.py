@@ -10,11 +10,14 @@ Invariants:
 - A list of links is int32, ended by -1 or by its capacity. Links of level 0 are a matrix [n, m0];
   the list of level L >= 1 of a node is row first[node] + L - 1 of the matrix `upper` [_, m].
 - Kernels check nothing: a graph that comes from disk has been checked before.
+- While a graph is built, other threads may write the list that a walk reads: links are read once,
+  and each is either what was there or what will be.
 """
 
 from __future__ import annotations
 
-from edge_kernels.distance import distance_one, distances_of
+from collections.abc import Callable
+
 from edge_kernels.jit import (
     distance_of_key,
     door,
@@ -23,6 +26,7 @@ from edge_kernels.jit import (
     load_f32,
     load_i32,
     load_i64,
+    load_shared_i32,
     load_u16,
     load_u64,
     move_bytes,
@@ -33,18 +37,26 @@ from edge_kernels.jit import (
     store_i64,
     store_u16,
 )
+from edge_kernels.measure import distances_of
 
 MAX_ROWS = 2**30  # a node must fit into the 31 bits of zigzag
 
 # The words every kernel of the graph finds in its argument block, as byte positions.
-METRIC, ROWS, SIZE, LINKS0, M0, UPPER, FIRST, M = range(0, 64, 8)
+MEASURE, ROWS, SIZE, LINKS0, M0, UPPER, FIRST, M = range(0, 64, 8)
 ENTRY, TOP, VISITED, VISITED_BYTES, EPOCH, FRESH, DISTANCES, POOL, EF = range(64, 136, 8)
-# ROWS address of float32 rows of SIZE bytes; FIRST int32[n]; EPOCH address of an int64;
-# FRESH int32[m0] and DISTANCES float32[max(m0, 4)] hold the neighbours of one hop; POOL int64[EF].
-QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES = range(136, 200, 8)
-# ALLOWED and IDS may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is no limit.
+# ROWS address of rows of SIZE bytes; FIRST int32[n]; EPOCH address of an int64; POOL int64[EF];
+# FRESH int32[room] and DISTANCES float32[room] hold the nodes of one hop, room = room_of(m0).
+QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES, TWO_HOPS = range(136, 208, 8)
+# ALLOWED and IDS may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is no limit;
+# TWO_HOPS is not 0 where only allowed nodes shall be measured.
 
 _CUT_SHORT = 1 << 32  # added to the number of results
+ENOUGH = 64  # a hop over nodes that are not allowed looks no further once it has found so many
+
+
+def room_of(m0: int) -> int:
+    """How many nodes one hop may find: a list, or fewer than ENOUGH and another list."""
+    return m0 + ENOUGH
 
 
 # --- candidates ------------------------------------------------------------------------------
@@ -138,97 +150,145 @@ def _prefetch_lines(address: int) -> None:
 
 
 @inner
-def _gather_fresh(graph: int, node: int, level: int, epoch: int) -> int:
+def _is_seen(visited: int, node: int, epoch: int) -> bool:
+    """Whether `node` carries the mark `epoch`, which it does from now on."""
+    if load_u16(visited + 2 * node) == epoch:
+        return True
+    store_u16(visited + 2 * node, epoch)
+    return False
+
+
+@inner
+def _add_fresh(graph: int, node: int, count: int) -> int:
+    """List `node` at FRESH as number `count`; the number after it."""
+    store_i32(load_i64(graph + FRESH) + 4 * count, node)
+    _prefetch_lines(load_i64(graph + ROWS) + load_i64(graph + SIZE) * node)
+    return count + 1
+
+
+@inner
+def _gather(graph: int, node: int, level: int, epoch: int) -> int:
     """Mark the neighbours of `node` not yet seen and list them at FRESH; their number."""
     links, capacity = links_at(graph, node, level), capacity_at(graph, level)
-    visited, fresh = load_i64(graph + VISITED), load_i64(graph + FRESH)
-    rows, size = load_i64(graph + ROWS), load_i64(graph + SIZE)
-    count = 0
+    visited, count = load_i64(graph + VISITED), 0
     for at in range(capacity):
-        neighbour = load_i32(links + 4 * at)
+        neighbour = load_shared_i32(links + 4 * at)
         if neighbour < 0:
             break
-        if load_u16(visited + 2 * neighbour) != epoch:
-            store_u16(visited + 2 * neighbour, epoch)
-            store_i32(fresh + 4 * count, neighbour)
-            _prefetch_lines(rows + size * neighbour)
-            count += 1
+        if not _is_seen(visited, neighbour, epoch):
+            count = _add_fresh(graph, neighbour, count)
     return count
 
 
 @inner
-def _measure(graph: int, query: int, offsets: int, count: int) -> None:
-    """Distances of the query to the listed rows, to DISTANCES."""
-    rows, size, out = load_i64(graph + ROWS), load_i64(graph + SIZE), load_i64(graph + DISTANCES)
-    distances_of(load_i64(graph + METRIC), query, rows, size, offsets, count, out)
+def _measure(graph: int, query: int, count: int) -> None:
+    """Distances of the query to `count` rows listed at FRESH, to DISTANCES."""
+    measure, rows, size = load_i64(graph + MEASURE), load_i64(graph + ROWS), load_i64(graph + SIZE)
+    fresh, out = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
+    distances_of(measure, query, rows, size, fresh, count, out)
 
 
 # --- walks -----------------------------------------------------------------------------------
 
 
 @inner
+def distance_to(graph: int, query: int, node: int) -> float:
+    """Distance of the query to one node, by way of DISTANCES."""
+    size, out = load_i64(graph + SIZE), load_i64(graph + DISTANCES)
+    row = load_i64(graph + ROWS) + size * node
+    distances_of(load_i64(graph + MEASURE), query, row, size, 0, 1, out)
+    return load_f32(out)
+
+
+@inner
 def start(graph: int, query: int, base: int) -> int:
     """The entry point as a candidate."""
-    entry, size = load_i64(graph + ENTRY), load_i64(graph + SIZE)
-    row = load_i64(graph + ROWS) + size * entry
-    return candidate_of(distance_one(load_i64(graph + METRIC), query, row, size), entry, base)
+    entry = load_i64(graph + ENTRY)
+    return candidate_of(distance_to(graph, query, entry), entry, base)
+
+
+@inner
+def _copy_links(graph: int, node: int, level: int) -> int:
+    """List all neighbours of `node` at FRESH; their number."""
+    links, fresh = links_at(graph, node, level), load_i64(graph + FRESH)
+    count, capacity = 0, capacity_at(graph, level)
+    while count < capacity:
+        neighbour = load_shared_i32(links + 4 * count)
+        if neighbour < 0:
+            break
+        store_i32(fresh + 4 * count, neighbour)
+        count += 1
+    return count
 
 
 @inner
 def descend(graph: int, query: int, base: int, best: int, high: int, low: int) -> int:
     """Walk greedily through the levels high..low, each until no neighbour is better."""
-    distances = load_i64(graph + DISTANCES)
+    fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
     for level in range(high, low - 1, -1):
         improved = True
         while improved:
             improved = False
-            links, capacity = links_at(graph, node_of(best, base), level), load_i64(graph + M)
-            count = 0
-            while count < capacity and load_i32(links + 4 * count) >= 0:
-                count += 1
-            _measure(graph, query, links, count)
+            count = _copy_links(graph, node_of(best, base), level)
+            _measure(graph, query, count)
             for at in range(count):
-                distance, node = load_f32(distances + 4 * at), load_i32(links + 4 * at)
+                distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)
                 candidate = candidate_of(distance, node, base)
                 if candidate < best:
                     best, improved = candidate, True
     return best
 
 
-@inner
-def walk(graph: int, query: int, base: int, best: int, level: int, limit: int) -> int:
-    """Fill POOL with the EF nearest that can be reached from `best`; their number.
+_Walk = Callable[[int, int, int, int, int, int, int], int]
 
-    Stops after `limit` hops if that is not 0, and then adds _CUT_SHORT.
-    """
-    pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
-    fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
-    epoch = next_epoch(graph)
-    store_u16(load_i64(graph + VISITED) + 2 * node_of(best, base), epoch)
-    store_i64(pool, best)
-    count, cursor, hops = 1, 0, 0
-    while cursor < count:
-        candidate = load_i64(pool + 8 * cursor)
-        if candidate & 1:
+
+def _walk_by(gather: Callable[[int, int, int, int], int]) -> _Walk:
+    """A walk whose hops find the nodes that `gather(graph, node, level, epoch)` lists at FRESH."""
+
+    @inner
+    def walk(
+        graph: int, query: int, base: int, best: int, level: int, limit: int, hidden: int
+    ) -> int:
+        pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
+        fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
+        visited, epoch = load_i64(graph + VISITED), next_epoch(graph)
+        store_u16(visited + 2 * hidden, epoch)
+        store_u16(visited + 2 * node_of(best, base), epoch)
+        store_i64(pool, best)
+        count, cursor, hops = 1, 0, 0
+        while cursor < count:
+            candidate = load_i64(pool + 8 * cursor)
+            if candidate & 1:
+                cursor += 1
+                continue
+            if limit != 0 and hops == limit:
+                return count + _CUT_SHORT
+            hops += 1
+            store_i64(pool + 8 * cursor, candidate | 1)
             cursor += 1
-            continue
-        if limit != 0 and hops == limit:
-            return count + _CUT_SHORT
-        hops += 1
-        store_i64(pool + 8 * cursor, candidate | 1)
-        cursor += 1
-        found = _gather_fresh(graph, node_of(candidate, base), level, epoch)
-        if cursor < count:  # very likely the next hop
-            following = node_of(load_i64(pool + 8 * cursor), base)
-            _prefetch_lines(links_at(graph, following, level))
-        _measure(graph, query, fresh, found)
-        for at in range(found):
-            distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)
-            place = offer(pool, count, capacity, candidate_of(distance, node, base))
-            if place < capacity:
-                count = min(count + 1, capacity)
-                cursor = min(cursor, place)
-    return count
+            found = gather(graph, node_of(candidate, base), level, epoch)
+            if cursor < count:  # very likely the next hop
+                following = node_of(load_i64(pool + 8 * cursor), base)
+                _prefetch_lines(links_at(graph, following, level))
+            _measure(graph, query, found)
+            for at in range(found):
+                distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)
+                place = offer(pool, count, capacity, candidate_of(distance, node, base))
+                if place < capacity:
+                    count = min(count + 1, capacity)
+                    cursor = min(cursor, place)
+        return count
+
+    return walk
+
+
+walk: _Walk = _walk_by(_gather)
+"""walk(graph, query, base, best, level, limit, hidden): fill POOL with the EF nearest that can be
+reached from the candidate `best`; their number. The node `hidden` is not among them, unless it is
+that of `best`. Stops after `limit` hops if that is not 0, and then adds _CUT_SHORT."""
+
+
+# --- walks with a filter ---------------------------------------------------------------------
 
 
 @inner
@@ -262,8 +322,8 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
         hops += 1
         waiting -= 1
         _sift_down(heap, waiting, load_i64(heap + 8 * waiting))
-        found = _gather_fresh(graph, node_of(candidate, 0), 0, epoch)
-        _measure(graph, query, fresh, found)
+        found = _gather(graph, node_of(candidate, 0), 0, epoch)
+        _measure(graph, query, found)
         for at in range(found):
             node = load_i32(fresh + 4 * at)
             candidate = candidate_of(load_f32(distances + 4 * at), node, 0)
@@ -273,6 +333,76 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
             waiting += 1
             if _is_allowed(allowed, node) and offer(pool, count, capacity, candidate) < capacity:
                 count = min(count + 1, capacity)
+    return count
+
+
+@inner
+def _gather_allowed(graph: int, node: int, level: int, epoch: int) -> int:
+    """As `_gather`, but only allowed nodes: neighbours of `node`, then those of its neighbours that
+    are not allowed, until there are ENOUGH.
+    """
+    links, capacity = links_at(graph, node, level), capacity_at(graph, level)
+    allowed, visited = load_i64(graph + ALLOWED), load_i64(graph + VISITED)
+    count, end = 0, 0
+    while end < capacity:
+        neighbour = load_i32(links + 4 * end)
+        if neighbour < 0:
+            break
+        if not _is_allowed(allowed, neighbour):
+            _prefetch_lines(links_at(graph, neighbour, level))
+        elif not _is_seen(visited, neighbour, epoch):
+            count = _add_fresh(graph, neighbour, count)
+        end += 1
+    for at in range(end):
+        if count >= ENOUGH:
+            break
+        between = load_i32(links + 4 * at)
+        if not _is_allowed(allowed, between) and not _is_seen(visited, between, epoch):
+            count = _gather_beyond(graph, between, level, epoch, count)
+    return count
+
+
+@inner
+def _gather_beyond(graph: int, between: int, level: int, epoch: int, count: int) -> int:
+    """Add the allowed neighbours of `between` that are not yet seen to FRESH; the new number."""
+    links, capacity = links_at(graph, between, level), capacity_at(graph, level)
+    allowed, visited = load_i64(graph + ALLOWED), load_i64(graph + VISITED)
+    for at in range(capacity):
+        neighbour = load_i32(links + 4 * at)
+        if neighbour < 0:
+            break
+        if _is_allowed(allowed, neighbour) and not _is_seen(visited, neighbour, epoch):
+            count = _add_fresh(graph, neighbour, count)
+    return count
+
+
+_walk_two_hops: _Walk = _walk_by(_gather_allowed)
+
+
+@inner
+def _walk_over(graph: int, query: int, best: int, limit: int) -> int:
+    """As `walk_allowed`, but only allowed nodes are measured (ACORN-1, arXiv:2403.04871): a hop
+    leads over one node that is not allowed at most. Where that finds too few, all are walked
+    through.
+    """
+    pool, allowed = load_i64(graph + POOL), load_i64(graph + ALLOWED)
+    outcome = _walk_two_hops(graph, query, 0, best, 0, limit, node_of(best, 0))
+    count = outcome & (_CUT_SHORT - 1)
+    if not _is_allowed(allowed, node_of(best, 0)):
+        count = _without(pool, count, best)
+    if count < load_i64(graph + K) and outcome < _CUT_SHORT:
+        return walk_allowed(graph, query, best, limit)
+    return count + (outcome & _CUT_SHORT)
+
+
+@inner
+def _without(pool: int, count: int, candidate: int) -> int:
+    """Take `candidate` out of a pool, if it is still there; the new number."""
+    for at in range(count):
+        place = pool + 8 * at
+        if (load_i64(place) & ~1) == candidate:
+            move_bytes(place, place + 8, 8 * (count - at - 1))
+            return count - 1
     return count
 
 
@@ -362,7 +492,9 @@ def search_door(graph: int) -> int:
     query, limit, k = load_i64(graph + QUERY), load_i64(graph + LIMIT), load_i64(graph + K)
     best = descend(graph, query, 0, start(graph, query, 0), load_i64(graph + TOP), 1)
     if load_i64(graph + ALLOWED) == 0:
-        outcome = walk(graph, query, 0, best, 0, limit)
+        outcome = walk(graph, query, 0, best, 0, limit, node_of(best, 0))
+    elif load_i64(graph + TWO_HOPS) != 0:
+        outcome = _walk_over(graph, query, best, limit)
     else:
         outcome = walk_allowed(graph, query, best, limit)
     pool, count = load_i64(graph + POOL), outcome & (_CUT_SHORT - 1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_kernels.distance import DOT, distance_one
+from edge_kernels.floats import float32_dot
 from edge_kernels.jit import (
     address_of,
     call,
@@ -92,7 +92,7 @@ def _normalise(block: int) -> int:
     rows, n, size = load_i64(block), load_i64(block + 8), load_i64(block + 16)
     for i in range(n):
         row = rows + i * size
-        squared = -distance_one(DOT, row, row, size)
+        squared = -float32_dot(row, row, size)
         if _needs_scaling(squared):
             length = math.sqrt(squared)
             for at in range(row, row + size, 4):

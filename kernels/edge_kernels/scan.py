@@ -6,22 +6,36 @@ Invariants:
 - Every matrix handed to one TopK belongs to the same ids: equal distances are decided by them.
 - What is found does not depend on the way: scan, scan with `allowed` and scan_list give the same
   bits for the same row.
+- Rows are of any encoding, and the query has the form that belongs to it (`encodings`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_kernels.distance import distances_of
-from edge_kernels.jit import address_of, call, cttz, door, inner, load_i64, load_u32, store_i32
+from edge_kernels.distance import measure_of
+from edge_kernels.encodings import check_query, check_rows
+from edge_kernels.jit import (
+    address_of,
+    address_of_any,
+    call,
+    cttz,
+    door,
+    inner,
+    load_i64,
+    load_u32,
+    store_i32,
+)
+from edge_kernels.measure import distances_of
 from edge_kernels.topk import TopK, offer_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Rows = NDArray[np.float32]
+    Rows = NDArray[Any]
+    Query = NDArray[Any]
     Ids = NDArray[np.uint64]
     Offsets = NDArray[np.uint32]
 
@@ -29,8 +43,8 @@ __all__ = ["TopK", "distances", "scan", "scan_list"]
 
 
 def scan(
-    metric: int,
-    query: NDArray[np.float32],
+    code: int,
+    query: Query,
     rows: Rows,
     count: int,
     base: int,
@@ -40,8 +54,9 @@ def scan(
 ) -> None:
     """Offer rows[0:count], offsets base..base+count-1, to `top`.
 
-    `query` is float32[stride], `rows` float32[>=count, stride], `ids` uint64[>=base+count, 3];
-    `allowed` is a bitset over offsets (None: all). ValueError if one of them is too short.
+    `rows` is a matrix of at least `count` rows of the encoding in `code`, `query` has its query
+    form, `ids` is uint64[>=base+count, 3], `allowed` a bitset over offsets (None: all). ValueError
+    if one of them is too short, or query and rows do not belong together.
     """
     if count > rows.shape[0] or base + count > ids.shape[0]:
         raise ValueError(
@@ -50,12 +65,12 @@ def scan(
     if allowed is not None and 64 * allowed.size < base + count:
         raise ValueError(f"allowed has {allowed.size} words for {base + count} offsets")
     filtered = 0 if allowed is None else address_of(allowed)
-    _run(metric, query, rows, base, base + count, 0, filtered, count, ids, top)
+    _run(code, query, rows, base, base + count, 0, filtered, count, ids, top)
 
 
 def scan_list(
-    metric: int,
-    query: NDArray[np.float32],
+    code: int,
+    query: Query,
     rows: Rows,
     base: int,
     offsets: Offsets,
@@ -67,24 +82,24 @@ def scan_list(
     Shapes as in `scan`. IndexError, and nothing offered, if an offset is outside rows or ids.
     """
     end = min(base + rows.shape[0], ids.shape[0])
-    _run(metric, query, rows, base, end, address_of(offsets), 0, offsets.size, ids, top)
+    _run(code, query, rows, base, end, address_of(offsets), 0, offsets.size, ids, top)
 
 
 def distances(
-    metric: int, query: NDArray[np.float32], rows: Rows, base: int, offsets: Offsets
+    code: int, query: Query, rows: Rows, base: int, offsets: Offsets
 ) -> NDArray[np.float32]:
     """Distances float32[m] of `query` to the rows at `offsets` (uint32[m], global), in that order.
 
-    IndexError if an offset is outside, ValueError if query and rows differ in stride.
+    IndexError if an offset is outside, ValueError if query and rows do not belong together.
     """
-    size = _row_bytes(query, rows)
+    size = _row_bytes(code, query, rows)
     end = base + rows.shape[0]
     out = np.empty(offsets.size, np.float32)
     done = call(
         _distances,
-        metric,
-        address_of(query),
-        address_of(rows) - base * size,
+        measure_of(code),
+        address_of_any(query),
+        address_of_any(rows) - base * size,
         size,
         address_of(offsets),
         base,
@@ -96,10 +111,9 @@ def distances(
     return out
 
 
-def _row_bytes(query: NDArray[np.float32], rows: Rows) -> int:
-    if query.shape[0] != rows.shape[1]:
-        raise ValueError(f"a query of {query.shape[0]} floats for rows of {rows.shape[1]}")
-    size: int = 4 * query.shape[0]
+def _row_bytes(code: int, query: Query, rows: Rows) -> int:
+    size = check_rows(code, rows)
+    check_query(code, query, size)
     return size
 
 
@@ -109,8 +123,8 @@ def _check_inside(result: int, base: int, end: int) -> None:
 
 
 def _run(
-    metric: int,
-    query: NDArray[np.float32],
+    code: int,
+    query: Query,
     rows: Rows,
     base: int,
     end: int,
@@ -120,15 +134,15 @@ def _run(
     ids: Ids,
     top: TopK,
 ) -> None:
-    size = _row_bytes(query, rows)
+    size = _row_bytes(code, query, rows)
     if not top.k or not count:
         return
     top.reserve(count, ids)
     kept = call(
         _scan,
-        metric,
-        address_of(query),
-        address_of(rows) - base * size,
+        measure_of(code),
+        address_of_any(query),
+        address_of_any(rows) - base * size,
         size,
         listed,
         base,
@@ -165,12 +179,12 @@ def _all_inside(offsets: int, count: int, base: int, end: int) -> bool:
 @inner
 def _rate(block: int, offsets: int, first: int, count: int, kept: int) -> int:
     """Offer `count` rows: those of the uint32 offsets at `offsets`, or (0) first, first + 1, ..."""
-    metric, query = load_i64(block), load_i64(block + 8)
+    measure, query = load_i64(block), load_i64(block + 8)
     rows, size = load_i64(block + 16), load_i64(block + 24)
     scratch, heap = load_i64(block + 72), load_i64(block + 80)
     k, ids = load_i64(block + 96), load_i64(block + 104)
     start = rows if offsets != 0 else rows + first * size
-    distances_of(metric, query, start, size, offsets, count, scratch)
+    distances_of(measure, query, start, size, offsets, count, scratch)
     return offer_all(scratch, offsets, first, count, heap, kept, k, ids)
 
 
@@ -230,10 +244,10 @@ def _scan(block: int) -> int:
 
 @door
 def _distances(block: int) -> int:
-    metric, query = load_i64(block), load_i64(block + 8)
+    measure, query = load_i64(block), load_i64(block + 8)
     rows, size = load_i64(block + 16), load_i64(block + 24)
     offsets, count, out = load_i64(block + 32), load_i64(block + 56), load_i64(block + 64)
     if not _all_inside(offsets, count, load_i64(block + 40), load_i64(block + 48)):
         return OUTSIDE
-    distances_of(metric, query, rows, size, offsets, count, out)
+    distances_of(measure, query, rows, size, offsets, count, out)
     return 0

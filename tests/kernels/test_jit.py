@@ -1,15 +1,16 @@
-"""Doors: called from any thread, cached where that is possible, stamped with all their sources."""
+"""Doors and routines: called from any thread, cached where that is possible, stamped with all their
+sources.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_kernels import distance, hnsw_search, jit
+from edge_kernels import distance, floats, hnsw_search, jit, maxsim, measure
 
 WORDS = st.integers(-(2**63), 2**63 - 1)
 
@@ -76,10 +77,55 @@ def test_a_door_works_where_no_cache_can_be_written():
 
 
 def test_a_door_is_stale_when_a_file_it_includes_changes():
-    files = {jit.__file__}
-    jit._collect_sources(hnsw_search.search_door.py_func, files)
-    assert files == {jit.__file__, distance.__file__, hnsw_search.__file__}
-    assert all(Path(file).is_file() for file in files)
+    files = jit.sources_of(hnsw_search.search_door.py_func)
+    assert {jit.__file__, measure.__file__, hnsw_search.__file__} <= files
+    assert files.isdisjoint({distance.__file__, floats.__file__})  # routines are entered, not held
+
+
+def test_a_routine_is_stale_when_a_file_it_includes_changes():
+    """Also one whose functions it holds only by way of another function's closure."""
+    files = jit.sources_of(maxsim.multi_float32_distances.py_func)
+    assert {floats.__file__, measure.__file__, maxsim.__file__} <= files
+
+
+@jit.routine
+def _nth(a, b, c, d, e, f, g):
+    return a + 10 * b + 100 * c + 1000 * d + 10_000 * e + 100_000 * f + 1_000_000 * g
+
+
+@jit.door
+def _enter_nth(block):
+    return jit.enter(jit.load_i64(block), 1, 2, 3, 4, 5, 6, jit.load_i64(block + 8))
+
+
+def test_a_routine_is_entered_by_its_address():
+    entry = jit.entry_of(_nth)
+    assert jit.entry_of(_nth) == entry
+    assert jit.call(_enter_nth, entry, -7) == 654_321 - 7_000_000
+
+
+@jit.door
+def _count_under_lock(block):
+    counter = jit.load_i64(block + 8)
+    for _ in range(jit.load_i64(block + 16)):
+        jit.lock(jit.load_i64(block))
+        jit.store_i64(counter, jit.load_i64(counter) + 1)
+        jit.unlock(jit.load_i64(block))
+    return 0
+
+
+def test_a_lock_lets_one_thread_in_at_a_time():
+    byte, counter = np.zeros(1, np.uint8), np.zeros(1, np.int64)
+    words = jit.address_of(byte), jit.address_of(counter), 200_000
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: jit.call(_count_under_lock, *words), range(4))) == [0] * 4
+    assert (counter[0], byte[0]) == (800_000, 0)
+
+
+def test_half_floats_have_an_address():
+    values = np.zeros((3, 4), np.float16)
+    assert jit.address_of_any(values) == values.ctypes.data
+    assert jit.address_of_any(values.view(np.int16)) == values.ctypes.data
 
 
 def test_all_doors_compile():

@@ -151,6 +151,6 @@ def test_what_lies_outside_is_refused_and_changes_nothing() -> None:
         scan.scan(DOT, query, rows, 10, 21, None, ids, top)
     with pytest.raises(ValueError, match="words"):
         scan.scan(DOT, query, rows, 10, 0, bits.zeros(0), ids, top)
-    with pytest.raises(ValueError, match="floats"):
+    with pytest.raises(ValueError, match="query"):
         scan.scan(DOT, np.zeros(32, np.float32), rows, 10, 0, None, ids, top)
     assert top.size == 0
