@@ -10,12 +10,22 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, endpoints, fresh, payload, tasks
+from benchmarks import data, endpoints, fresh, payload, tasks, vectors
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
 
-GROUPS = ("ingest", "durability", "build", "latency", "payload", "memory", "loop", "endpoints")
+GROUPS = (
+    "ingest",
+    "durability",
+    "build",
+    "latency",
+    "payload",
+    "memory",
+    "loop",
+    "endpoints",
+    "vectors",
+)
 
 
 def options() -> argparse.Namespace:
@@ -69,6 +79,7 @@ def groups(
         "payload": lambda: payload.payload(engines, dataset, sizes, folder, results),
         "memory": lambda: fresh.memory(engines, dim, sizes, folder, results),
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
+        "vectors": lambda: vectors.vectors(engines, sizes, folder, results),
         "endpoints": lambda: endpoints.endpoints(engines, sizes, folder, results),
     }
 

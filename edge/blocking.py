@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from edge import names
 from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
+from edge.model.groups import GroupsResult, QueryGroupsRequest
 from edge.model.mark import Mark
+from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointIdLike
 from edge.model.request import (
@@ -75,6 +77,15 @@ class Reads:
     def search(self, search: SearchRequest) -> list[ScoredPoint]:
         """Answer one vector search, best first."""
         return cast("list[ScoredPoint]", self._answer(search))
+
+    def query_groups(self, request: QueryGroupsRequest) -> GroupsResult:
+        """Answer one query by groups: the best points of each value of a payload field."""
+        return cast(GroupsResult, self._answer(request))
+
+    def search_matrix(self, request: SearchMatrixRequest) -> SearchMatrixOffsets:
+        """Return how near points by chance are to each other, as a sparse matrix; its `pairs` are
+        the same by ids."""
+        return cast(SearchMatrixOffsets, self._answer(request))
 
     def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], Offset | None]:
         """Return a page of points, and the offset where the next page begins: None at the end.

@@ -30,7 +30,9 @@ from edge.actors.supervisor import Supervisor
 from edge.actors.threads import Threads, Work, outlast
 from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
+from edge.model.groups import GroupsResult, QueryGroupsRequest
 from edge.model.mark import Mark
+from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointIdLike
 from edge.model.request import (
@@ -86,6 +88,17 @@ class Reads:
     async def search(self, search: SearchRequest) -> list[ScoredPoint]:
         """Answer one vector search, best first."""
         found: list[ScoredPoint] = await self._ask(search)
+        return found
+
+    async def query_groups(self, request: QueryGroupsRequest) -> GroupsResult:
+        """Answer one query by groups: the best points of each value of a payload field."""
+        found: GroupsResult = await self._ask(request)
+        return found
+
+    async def search_matrix(self, request: SearchMatrixRequest) -> SearchMatrixOffsets:
+        """Return how near points by chance are to each other, as a sparse matrix; its `pairs` are
+        the same by ids."""
+        found: SearchMatrixOffsets = await self._ask(request)
         return found
 
     async def scroll(self, scroll: ScrollRequest) -> tuple[list[Record], Offset | None]:

@@ -15,13 +15,8 @@ from edge.disk import manifest
 from edge.disk.storage import DiskStorage
 from edge.endpoints import Endpoints, Keys, Policy, Role
 from edge.errors import EdgeError, StorageFault, ValidationError
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeVectorParams,
-    decode_config,
-)
+from edge.model.config import Durability, EdgeConfig, decode_config
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.shard import EdgeShard
 
 DESCRIPTION: Final = """

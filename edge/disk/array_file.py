@@ -7,6 +7,7 @@ returned has had every byte of its file checked, and is read-only.
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -15,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.disk.manifest import FileEntry
-from edge.disk.sealed_file import SealedFile, seal
+from edge.disk.pinned import lock
+from edge.disk.sealed_file import BLOCK, SealedFile, seal
 from edge.disk.storage import Storage
 from edge.errors import CorruptData, ValidationError
 
 _KIND: Final = b"ARR\0"
 _HEAD: Final = struct.Struct("<4sI")  # dtype name, dimensions; then u64 per dimension
 _ALIGNMENT: Final = 64
+_FORGET_EVERY: Final = 32 << 20  # bytes of a mapping; a multiple of a page and of a block
 _DTYPES: Final = {
     name.encode().ljust(4, b"\0"): np.dtype(name)
     for name in ("|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
@@ -64,16 +67,21 @@ def _raw(blocks: Iterable[npt.NDArray[Any]], kind: np.dtype[Any]) -> Iterator[me
             yield np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
 
 
-def read_array(storage: Storage, entry: FileEntry, *, resident: bool = True) -> npt.NDArray[Any]:
+def read_array(
+    storage: Storage, entry: FileEntry, *, resident: bool = True, locked: bool = False
+) -> npt.NDArray[Any]:
     """The array in the file that `entry` names, read-only, every byte of the file checked.
 
-    `resident`: in anonymous memory, its data at a multiple of 64 bytes; otherwise a mapping of
-    the file (which the system may drop and read again; a read error then is a signal, not an
-    exception). Raises CorruptData, StorageFault.
+    `resident`: in anonymous memory, its data at a multiple of 64 bytes, and `locked` there as far
+    as the system allows; otherwise a mapping of the file, of which nothing stays in memory but what
+    is read again (a read error then is a signal, not an exception). Raises CorruptData,
+    StorageFault.
     """
     file = SealedFile.open(storage, entry, _KIND)
     dtype, shape = _described(file)
     raw = _resident(file) if resident else _mapped(file)
+    if resident and locked:
+        lock(raw)
     array = raw.view(dtype).reshape(shape)
     array.flags.writeable = False
     return array
@@ -87,8 +95,18 @@ def _resident(file: SealedFile) -> npt.NDArray[np.uint8]:
 
 def _mapped(file: SealedFile) -> npt.NDArray[np.uint8]:
     data = file.map()
-    file.check(data, 0)
+    for start in range(0, data.nbytes, _FORGET_EVERY):
+        file.check(data[start : start + _FORGET_EVERY], start // BLOCK)
+        _forget(data, start)
     return np.frombuffer(data, np.uint8)
+
+
+def _forget(data: memoryview, start: int) -> None:
+    """Let go of the pages from `start` on that were read to be checked."""
+    mapping = data.obj
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_RANDOM)  # no more is read than is asked for
+        mapping.madvise(mmap.MADV_DONTNEED, start, min(_FORGET_EVERY, len(mapping) - start))
 
 
 def _described(file: SealedFile) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -48,7 +48,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `generation` grows by one with every manifest; `shard` is the shard's UUID in 32 hex digits;
     all operations up to `sequence` are in the segments; the log must reach at least `durable`
     (sync it before the manifest is stored, and keep `durable >= sequence`). `config`, `schema`
-    and `marks` are bytes that the room of the model owns; the last two are those of `sequence`.
+    and `marks` are bytes that the room of the model owns, those of `sequence`; `births` the
+    operation that made each vector name that the shard was not made with.
     """
 
     generation: int
@@ -60,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     segments: tuple[SegmentEntry, ...]
     schema: bytes = b""
     marks: bytes = b""
+    births: dict[str, int] = {}
 
     def files(self) -> list[FileEntry]:
         """Every file of every segment."""

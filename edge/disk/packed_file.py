@@ -41,13 +41,18 @@ def _blocks(arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[npt.NDArray[np.u
 
 
 def read_packed(
-    storage: Storage, entry: FileEntry, layout: Any, *, resident: bool = True
+    storage: Storage,
+    entry: FileEntry,
+    layout: Any,
+    *,
+    resident: bool = True,
+    locked: bool = False,
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of the file, read-only, every byte checked; see `read_array` for `resident`.
+    """The arrays of the file, read-only, every byte checked; see `read_array` for the rest.
 
     Raises CorruptData (also for a layout that is none, or does not fit the file), StorageFault.
     """
-    raw = read_array(storage, entry, resident=resident)
+    raw = read_array(storage, entry, resident=resident, locked=locked)
     try:
         return _unpacked(raw, layout)
     except (SyntaxError, TypeError, ValueError) as error:  # numpy parses a dtype as Python

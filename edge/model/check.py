@@ -16,13 +16,25 @@ from msgspec import Struct
 
 from edge.errors import LimitExceeded, UnknownVector, ValidationError, WrongDimension
 from edge.model import fields, update
-from edge.model.config import EdgeConfig
+from edge.model.config import ConfigChange, EdgeConfig, changed, same_storage
+from edge.model.expression import ConditionExpression, walk
 from edge.model.filter import Filter, HasVectorCondition, NestedCondition
+from edge.model.formula import Formula
+from edge.model.groups import QueryGroupsRequest
 from edge.model.limits import DEFAULT_LIMITS, Limits
+from edge.model.matrix import SearchMatrixRequest
 from edge.model.payload import decode_payload, encode_payload
-from edge.model.point import PointBatch, batch_of, batch_of_blocks, batch_of_vectors
+from edge.model.point import (
+    PointBatch,
+    VectorColumn,
+    batch_of,
+    batch_of_blocks,
+    batch_of_vectors,
+    check_numbers,
+)
 from edge.model.point_id import IdRows, encode_ids
-from edge.model.query import NearestQuery
+from edge.model.prefetch import Prefetch, size_of
+from edge.model.query import Mmr, Query, SearchParams
 from edge.model.request import (
     CountRequest,
     FacetRequest,
@@ -32,7 +44,10 @@ from edge.model.request import (
     SearchRequest,
 )
 from edge.model.schema import IndexedField, TextIndexParams, index_analyzer
+from edge.model.sparse import SparseVector
 from edge.model.update import UpdateMode, UpdateOperation
+from edge.model.vector import AnyVector
+from edge.model.vector_params import EdgeSparseVectorParams, EdgeVectorParams, VectorParams
 from edge_kernels.rows import all_finite
 
 Target: TypeAlias = IdRows | Filter
@@ -41,7 +56,14 @@ Target: TypeAlias = IdRows | Filter
 Ids may repeat."""
 
 Request: TypeAlias = (
-    QueryRequest | QueryBatchRequest | SearchRequest | ScrollRequest | CountRequest | FacetRequest
+    QueryRequest
+    | QueryBatchRequest
+    | QueryGroupsRequest
+    | SearchRequest
+    | SearchMatrixRequest
+    | ScrollRequest
+    | CountRequest
+    | FacetRequest
 )
 
 
@@ -126,6 +148,25 @@ class CheckedDeleteFieldIndex(CheckedOperation, frozen=True, eq=False):
     path: str
 
 
+class CheckedCreateVector(CheckedOperation, frozen=True, eq=False):
+    """Give the shard a new vector name."""
+
+    name: str
+    vector: VectorParams
+
+
+class CheckedDeleteVector(CheckedOperation, frozen=True, eq=False):
+    """Take a vector name, and the vectors of all points under it, away."""
+
+    name: str
+
+
+class CheckedSetConfig(CheckedOperation, frozen=True, eq=False):
+    """What may change of a config while the shard runs; None leaves it as it is."""
+
+    settings: ConfigChange
+
+
 class CheckedNothing(CheckedOperation, frozen=True, eq=False):
     """Change nothing; what is kept is the mark that it comes with."""
 
@@ -183,31 +224,117 @@ def check_request(request: Request, config: EdgeConfig, limits: Limits = DEFAULT
     check_filter(request.filter, config, limits)
     if isinstance(request, CountRequest | FacetRequest):
         return
-    start = 0 if isinstance(request, ScrollRequest) else request.offset
-    if request.limit + start > limits.request_points:
-        raise LimitExceeded(
-            f"limit + offset: {request.limit + start}, at most {limits.request_points} are taken"
-        )
+    _check_points(request, limits)
+    if isinstance(request, SearchMatrixRequest):
+        _check_name(request.using or "", config)
+        return
     if not isinstance(request.with_vector, bool):
         for name in request.with_vector:
             _check_name(name, config)
     if not isinstance(request, ScrollRequest):
-        check_query(request.query, config)
+        _check_ranking(request, config, limits)
 
 
-def check_query(query: object, config: EdgeConfig) -> None:
-    """Refuse query vectors that the config's vectors cannot be compared with."""
-    if not isinstance(query, NearestQuery):
-        return
-    name = query.using or ""
+def _check_points(
+    request: QueryRequest
+    | QueryGroupsRequest
+    | SearchRequest
+    | SearchMatrixRequest
+    | ScrollRequest,
+    limits: Limits,
+) -> None:
+    """Refuse a request for more points than are given at once."""
+    if isinstance(request, SearchMatrixRequest):
+        _at_most(request.sample_size, limits.matrix_points, "sample_size")
+        number, what = request.sample_size * request.limit_per_sample, "sample_size * limit"
+    elif isinstance(request, QueryGroupsRequest):
+        number, what = request.limit * request.group_size, "limit * group_size"
+    else:
+        start = 0 if isinstance(request, ScrollRequest) else request.offset
+        number, what = request.limit + start, "limit + offset"
+    _at_most(number, limits.request_points, what)
+
+
+def _at_most(number: int, most: int, what: str) -> None:
+    if number > most:
+        raise LimitExceeded(f"{what}: {number}, at most {most} are taken")
+
+
+def _check_ranking(
+    request: QueryRequest | QueryGroupsRequest | SearchRequest, config: EdgeConfig, limits: Limits
+) -> None:
+    """Refuse what a request, or one of its prefetches, ranks by."""
+    prefetches = () if isinstance(request, SearchRequest) else request.prefetches
+    size = size_of(request.query, prefetches)
+    _at_most(size.depth, limits.prefetch_depth, "levels of prefetches")
+    _at_most(size.number, limits.prefetches, "prefetches")
+    _at_most(size.candidates, limits.candidates, "limit of all prefetches")
+    _at_most(size.examples, limits.examples, "examples")
+    _check_stage(request.query, request.params, config, limits)
+    _check_prefetches(prefetches, "", config, limits)
+
+
+def _check_prefetches(
+    prefetches: tuple[Prefetch, ...], above: str, config: EdgeConfig, limits: Limits
+) -> None:
+    for i, prefetch in enumerate(prefetches):
+        place = f"{above}prefetches[{i}]"
+        try:
+            check_filter(prefetch.filter, config, limits)
+            _check_stage(prefetch.query, prefetch.params, config, limits)
+        except ValidationError as error:
+            raise type(error)(f"{place}: {error}") from None
+        _check_prefetches(prefetch.prefetches, f"{place}.", config, limits)
+
+
+def _check_stage(
+    query: object, params: SearchParams | None, config: EdgeConfig, limits: Limits
+) -> None:
+    check_query(query, config, limits)
+    if params is not None and params.idf is not None:
+        check_filter(params.idf.corpus, config, limits)
+
+
+def check_query(query: object, config: EdgeConfig, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuse a ranking whose vectors the config's cannot be compared with, or that is too large.
+
+    Whether there are points with the ids that it names is not looked at.
+    """
+    if isinstance(query, Mmr):
+        _at_most(query.candidates_limit, limits.mmr_candidates, "query.candidates_limit")
+    if isinstance(query, Query | Mmr):
+        name = query.using or ""
+        _check_name(name, config)
+        for place, example in query.examples():
+            if isinstance(example, np.ndarray | SparseVector):
+                check_vector(example, name, config, place)
+    elif isinstance(query, Formula):
+        _at_most(query.formula.nodes, limits.expression_nodes, "query.formula")
+        for part in walk(query.formula):
+            if isinstance(part, ConditionExpression):
+                check_filter(part.filter, config, limits)
+
+
+def check_vector(vector: AnyVector, name: str, config: EdgeConfig, place: str = "query") -> None:
+    """Refuse a vector that the vectors of this name cannot be compared with."""
     _check_name(name, config)
-    size = config.vectors[name].size
-    if len(query.query) != size:
-        raise WrongDimension(
-            f'query, vector "{name}": expected {size} numbers, got {len(query.query)}'
-        )
-    if not all_finite(query.query):
-        raise ValidationError(f'query, vector "{name}": holds a number that is not finite')
+    params = config.params_of(name)
+    place = f'{place}, vector "{name}"'
+    if isinstance(params, EdgeSparseVectorParams) or params is None:
+        if not isinstance(vector, SparseVector):
+            raise ValidationError(f"{place}: expected a SparseVector, got numbers")
+        return
+    if isinstance(vector, SparseVector):
+        raise ValidationError(f"{place}: expected numbers, got a SparseVector")
+    many = vector.ndim == 2
+    if many and params.multivector_config is None:
+        raise WrongDimension(f"{place}: expected {params.size} numbers, got a multivector")
+    if many and not len(vector):
+        raise ValidationError(f"{place}: a multivector holds one vector at least")
+    if vector.shape[-1] != params.size:
+        raise WrongDimension(f"{place}: expected {params.size} numbers, got {vector.shape[-1]}")
+    if not all_finite(vector):
+        raise ValidationError(f"{place}: holds a number that is not finite")
 
 
 def _check_queries(request: QueryBatchRequest, config: EdgeConfig, limits: Limits) -> None:
@@ -220,8 +347,8 @@ def _check_queries(request: QueryBatchRequest, config: EdgeConfig, limits: Limit
 
 
 def _check_name(name: str, config: EdgeConfig) -> None:
-    if name not in config.vectors:
-        known = ", ".join(f'"{known}"' for known in config.vectors)
+    if config.params_of(name) is None:
+        known = ", ".join(f'"{known}"' for known in config.names())
         raise UnknownVector(f'vector "{name}" is not known; the shard has {known}')
 
 
@@ -311,6 +438,26 @@ def _delete_field_index(
     return CheckedDeleteFieldIndex(operation.field_name)
 
 
+def _create_vector(
+    operation: update.CreateVector, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    _check_new(operation.name, operation.params, config)
+    return CheckedCreateVector(operation.name, operation.params)
+
+
+def _check_new(name: str, params: VectorParams, config: EdgeConfig) -> None:
+    known = config.params_of(name)
+    if known is not None:
+        same_storage(name, params, known)
+
+
+def _set_config(
+    operation: update.SetConfig, config: EdgeConfig, limits: Limits
+) -> CheckedOperation:
+    changed(config, operation.change)
+    return CheckedSetConfig(operation.change)
+
+
 def _clear_payload(
     operation: update.ClearPayload, config: EdgeConfig, limits: Limits
 ) -> CheckedOperation:
@@ -329,6 +476,9 @@ _CHECKS: dict[type, Callable[[Any, EdgeConfig, Limits], CheckedOperation]] = {
     update.ClearPayload: _clear_payload,
     update.CreateFieldIndex: _create_field_index,
     update.DeleteFieldIndex: _delete_field_index,
+    update.CreateVector: _create_vector,
+    update.DeleteVector: lambda operation, config, limits: CheckedDeleteVector(operation.name),
+    update.SetConfig: _set_config,
     update.Nothing: lambda operation, config, limits: CheckedNothing(),
 }
 
@@ -352,16 +502,42 @@ def _recheck_batch(batch: PointBatch, config: EdgeConfig, limits: Limits) -> Non
             f"{limits.batch_points} and {limits.batch_bytes} are taken"
         )
     for name, column in batch.vectors.items():
-        _check_name(name, config)
-        size = config.vectors[name].size
-        if column.data.shape[1] != size:
-            raise WrongDimension(
-                f'vector "{name}": expected {size} numbers, got {column.data.shape[1]}'
-            )
-        if not all_finite(column.data):
-            raise ValidationError(f'vector "{name}": holds a number that is not finite')
+        recheck_column(name, column, len(batch), config)
     for blob in batch.payloads:
         _recheck_payload(blob, config, limits)
+
+
+def recheck_column(name: str, column: VectorColumn, points: int, config: EdgeConfig) -> None:
+    """Refuse a column, checked elsewhere, that this config's vectors of the name do not take."""
+    _check_name(name, config)
+    params = config.params_of(name)
+    place = f'vector "{name}"'
+    if len(column) != (points if column.rows is None else len(column.rows)):
+        raise ValidationError(f"{place}: {len(column)} vectors for {points} points")
+    if isinstance(params, EdgeVectorParams):
+        many = params.multivector_config is not None
+        if column.indices is not None or (column.lengths is not None) != many:
+            raise ValidationError(f"{place}: is of another kind than the shard's")
+        if column.data.shape[1] != params.size:
+            raise WrongDimension(
+                f"{place}: expected {params.size} numbers, got {column.data.shape[1]}"
+            )
+        check_numbers(column.data, params, lambda at: place)
+    elif column.indices is None or column.lengths is None:
+        raise ValidationError(f"{place}: is of another kind than the shard's")
+    else:
+        _recheck_sparse(column.indices, column.data, column.lengths, place)
+
+
+def _recheck_sparse(indices: Any, values: Any, lengths: Any, place: str) -> None:
+    if not all_finite(values):
+        raise ValidationError(f"{place}: holds a number that is not finite")
+    ends = np.cumsum(lengths, dtype=np.int64)
+    rises = np.diff(indices.astype(np.int64)) > 0
+    borders = ends[(ends > 0) & (ends < len(indices))] - 1
+    rises[borders] = True  # from one vector to the next
+    if not rises.all():
+        raise ValidationError(f"{place}: indices do not ascend")
 
 
 def _recheck_payload(blob: bytes | None, config: EdgeConfig, limits: Limits) -> None:
@@ -386,6 +562,10 @@ def _recheck_field(field: IndexedField, config: EdgeConfig, limits: Limits) -> N
         index_analyzer(field.params)
 
 
+def _recheck_settings(change: ConfigChange, config: EdgeConfig, limits: Limits) -> None:
+    changed(config, change)
+
+
 def _nothing(value: Any, config: EdgeConfig, limits: Limits) -> None:
     """What is right in any config."""
 
@@ -397,5 +577,6 @@ _RECHECKS: dict[str, Callable[[Any, EdgeConfig, Limits], None]] = {
     "payload": _recheck_payload,
     "vector_names": _recheck_names,
     "field": _recheck_field,
+    "settings": _recheck_settings,
 }
 """By the name of a checked operation's part: what depends on config and limits."""

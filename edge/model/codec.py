@@ -4,7 +4,10 @@
               at a multiple of 64 bytes from the body's start
     prefix  = version uint16, zero uint16, length of the header uint32
     blocks  = ids: uint64[n] where all are ints, else uint64[n, 3]
-              for each named vector: rows uint32[m] where some points lack it; data float32[m, dim]
+              for each named vector: rows uint32[m] where some points lack it; then
+                  dense: data float32[m, dim]
+                  multivectors: lengths uint32[m], data float32[total, dim]
+                  sparse (dim 0): lengths uint32[m], indices uint32[total], data float32[total]
               payloads of a batch: lengths uint32[n] (NO_PAYLOAD: none), then the blobs joined
 
 All numbers are little-endian. Invariants: `decode(encode(op)) == op`; decoding copies no vector
@@ -29,18 +32,22 @@ from edge.model import json_path
 from edge.model.check import (
     CheckedClearPayload,
     CheckedCreateFieldIndex,
+    CheckedCreateVector,
     CheckedDeleteFieldIndex,
     CheckedDeletePayload,
     CheckedDeletePoints,
+    CheckedDeleteVector,
     CheckedDeleteVectors,
     CheckedNothing,
     CheckedOperation,
     CheckedOverwritePayload,
+    CheckedSetConfig,
     CheckedSetPayload,
     CheckedUpdateVectors,
     CheckedUpsert,
     Target,
 )
+from edge.model.config import ConfigChange, vector_name
 from edge.model.filter import Filter
 from edge.model.limits import MAX_DIMENSION
 from edge.model.mark import Mark
@@ -49,6 +56,7 @@ from edge.model.point import PointBatch, VectorColumn
 from edge.model.point_id import IdRows, as_rows
 from edge.model.schema import IndexedField
 from edge.model.update import UpdateMode
+from edge.model.vector_params import EdgeSparseVectorParams, EdgeVectorParams
 
 __all__ = ["OPERATION", "decode", "decode_payload", "encode", "encode_payload"]
 
@@ -66,13 +74,22 @@ _U64, _U32, _F32 = np.dtype("<u8"), np.dtype("<u4"), np.dtype("<f4")
 
 
 class _Column(Struct, frozen=True, array_like=True):
-    """One named vector of a batch; `rows` None: every point has it."""
+    """One named vector of a batch; `rows` None: every point has it; `dimension` 0: it is sparse."""
 
     name: str
     dimension: int
     rows: int | None
 
 
+class _Asked(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What is asked of a vector that is created, or of the config: one of these."""
+
+    dense: EdgeVectorParams | None = None
+    sparse: EdgeSparseVectorParams | None = None
+    settings: ConfigChange | None = None
+
+
+# No more than 15 fields: with the 16th, msgspec would write every header in another form.
 class _Header(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What the blocks are, and all of the operation that is not in them."""
 
@@ -80,6 +97,7 @@ class _Header(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     ids: int | None = None
     ints: bool = False
     columns: tuple[_Column, ...] = ()
+    totals: dict[str, int] = {}  # rows or entries of the columns of which a point has several
     payloads: bool = False
     filter: Filter | None = None
     update_mode: UpdateMode = UpdateMode.Upsert
@@ -88,6 +106,7 @@ class _Header(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     key: str | None = None
     field: IndexedField | None = None
     mark: Mark | None = None
+    asked: _Asked | None = None
 
 
 _encode_header = msgspec.msgpack.Encoder().encode
@@ -221,18 +240,25 @@ def _decode_target(header: _Header, reader: _Reader) -> Target:
 
 def _encode_batch(batch: PointBatch) -> _Encoded:
     described, blocks = _encode_ids(batch.ids)
-    columns = []
+    columns, totals = [], {}
     for name, column in batch.vectors.items():
         rows = None if column.rows is None else len(column.rows)
-        columns.append(_Column(name, column.data.shape[1], rows))
-        if column.rows is not None:
-            blocks.append(_bytes_of(column.rows, _U32))
+        columns.append(_described(name, column, rows))
+        arrays = (column.rows, column.lengths, column.indices)
+        blocks += [_bytes_of(array, _U32) for array in arrays if array is not None]
         blocks.append(_bytes_of(column.data, _F32))
-    described["columns"] = tuple(columns)
+        if column.lengths is not None:
+            totals[name] = len(column.data)
+    described |= {"columns": tuple(columns), "totals": totals}
     if batch.payloads:
         described["payloads"] = True
         blocks += _encode_payloads(batch.payloads)
     return described, blocks
+
+
+def _described(name: str, column: VectorColumn, rows: int | None) -> _Column:
+    dimension = 0 if column.indices is not None else column.data.shape[1]
+    return _Column(name, dimension, rows)
 
 
 def _encode_payloads(payloads: Sequence[bytes | None]) -> list[Buffer]:
@@ -243,23 +269,40 @@ def _encode_payloads(payloads: Sequence[bytes | None]) -> list[Buffer]:
 
 def _decode_batch(header: _Header, reader: _Reader) -> PointBatch:
     ids = _decode_ids(header, reader)
-    vectors = {column.name: _decode_column(column, len(ids), reader) for column in header.columns}
+    totals = header.totals
+    vectors = {
+        column.name: _decode_column(column, totals.get(column.name), len(ids), reader)
+        for column in header.columns
+    }
     if len(vectors) != len(header.columns):
         raise CorruptData("operation: two vectors of one name", offset=reader.offset)
     payloads = _decode_payloads(len(ids), reader) if header.payloads else []
     return PointBatch(ids, vectors, payloads)
 
 
-def _decode_column(column: _Column, count: int, reader: _Reader) -> VectorColumn:
-    if not 1 <= column.dimension <= MAX_DIMENSION:
+def _decode_column(column: _Column, total: int | None, count: int, reader: _Reader) -> VectorColumn:
+    sparse = total is not None and column.dimension == 0
+    if not sparse and not 1 <= column.dimension <= MAX_DIMENSION:
         raise CorruptData(f"operation: dimension {column.dimension}", offset=reader.offset)
-    if column.rows is None:
-        return VectorColumn(None, reader.array(_F32, count, column.dimension))
-    rows = reader.array(_U32, column.rows)
-    steps = np.diff(rows.astype(np.int64), prepend=-1, append=count)
+    rows = None if column.rows is None else _decode_rows(column.rows, count, reader)
+    points = count if rows is None else len(rows)
+    if total is None:
+        return VectorColumn(rows, reader.array(_F32, points, column.dimension))
+    lengths = reader.array(_U32, points)
+    if int(lengths.sum(dtype=np.int64)) != total or (not sparse and not lengths.all()):
+        raise CorruptData("operation: lengths do not add up", offset=reader.offset)
+    if not sparse:
+        return VectorColumn(rows, reader.array(_F32, total, column.dimension), lengths)
+    indices = reader.array(_U32, total)
+    return VectorColumn(rows, reader.array(_F32, total), lengths, indices)
+
+
+def _decode_rows(rows: int, count: int, reader: _Reader) -> npt.NDArray[np.uint32]:
+    found: npt.NDArray[np.uint32] = reader.array(_U32, rows)
+    steps = np.diff(found.astype(np.int64), prepend=-1, append=count)
     if (steps <= 0).any():
         raise CorruptData("operation: rows out of order", offset=reader.offset)
-    return VectorColumn(rows, reader.array(_F32, column.rows, column.dimension))
+    return found
 
 
 def _decode_payloads(count: int, reader: _Reader) -> list[bytes | None]:
@@ -379,6 +422,42 @@ def _decode_path(header: _Header, reader: _Reader) -> str:
     return json_path.canonical(header.key)
 
 
+def _encode_create_vector(operation: CheckedCreateVector) -> _Encoded:
+    vector = operation.vector
+    is_dense = isinstance(vector, EdgeVectorParams)
+    asked = _Asked(dense=vector) if is_dense else _Asked(sparse=vector)  # type: ignore[arg-type]
+    return {"key": operation.name, "asked": asked}, []
+
+
+def _decode_create_vector(header: _Header, reader: _Reader) -> CheckedCreateVector:
+    asked = header.asked or _Asked()
+    vector = asked.dense or asked.sparse
+    if header.key is None or vector is None:
+        raise CorruptData("operation: has no vector", offset=reader.offset)
+    return CheckedCreateVector(vector_name(header.key), vector)
+
+
+def _encode_delete_vector(operation: CheckedDeleteVector) -> _Encoded:
+    return {"key": operation.name}, []
+
+
+def _decode_delete_vector(header: _Header, reader: _Reader) -> CheckedDeleteVector:
+    if header.key is None:
+        raise CorruptData("operation: has no vector", offset=reader.offset)
+    return CheckedDeleteVector(vector_name(header.key))
+
+
+def _encode_set_config(operation: CheckedSetConfig) -> _Encoded:
+    return {"asked": _Asked(settings=operation.settings)}, []
+
+
+def _decode_set_config(header: _Header, reader: _Reader) -> CheckedSetConfig:
+    settings = None if header.asked is None else header.asked.settings
+    if settings is None:
+        raise CorruptData("operation: has no settings", offset=reader.offset)
+    return CheckedSetConfig(settings)
+
+
 # The numbers are on disk: never change one, never use one again.
 _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedUpsert: 1,
@@ -392,6 +471,9 @@ _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedCreateFieldIndex: 9,
     CheckedDeleteFieldIndex: 10,
     CheckedNothing: 11,
+    CheckedCreateVector: 12,
+    CheckedDeleteVector: 13,
+    CheckedSetConfig: 14,
 }
 
 _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
@@ -406,6 +488,9 @@ _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
     9: _encode_create_field_index,
     10: _encode_delete_field_index,
     11: _encode_nothing,
+    12: _encode_create_vector,
+    13: _encode_delete_vector,
+    14: _encode_set_config,
 }
 
 _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
@@ -420,4 +505,7 @@ _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
     9: _decode_create_field_index,
     10: _decode_delete_field_index,
     11: _decode_nothing,
+    12: _decode_create_vector,
+    13: _decode_delete_vector,
+    14: _decode_set_config,
 }

@@ -7,8 +7,8 @@ then persisted, then the default that `Settings` holds. The vector schema never 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -17,47 +17,20 @@ from msgspec.structs import force_setattr, replace
 
 from edge.errors import CorruptData, ValidationError
 from edge.model import fields
-from edge.model.limits import DEFAULT_LIMITS, MAX_DIMENSION, Limits
+from edge.model.choice import Choice, Memory
+from edge.model.limits import DEFAULT_LIMITS, Limits
+from edge.model.quantization import NoQuantization, Quantization, QuantizationConfig
+from edge.model.vector_params import (
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    HnswIndexConfig,
+    VectorParams,
+    VectorStorageDatatype,
+)
 
 S = TypeVar("S", bound=Struct)
 
 MAX_NAME_BYTES = 255
-MAX_EDGES = 512
-
-
-class Choice(Enum):
-    """An enum whose members print as they are written in code."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}.{self.name}"
-
-
-class Distance(Choice):
-    """How near two vectors are. Cosine and Dot: larger is nearer; the others: smaller is."""
-
-    Cosine = "Cosine"
-    Euclid = "Euclid"
-    Dot = "Dot"
-    Manhattan = "Manhattan"
-
-
-class Memory(Choice):
-    """Where a component lives: Cold (on disk), Cached (page cache), Pinned (resident)."""
-
-    Cold = "Cold"
-    Cached = "Cached"
-    Pinned = "Pinned"
-
-
-class VectorStorageDatatype(Choice):
-    """The stored type of a vector's elements."""
-
-    Float32 = "Float32"
-    Float16 = "Float16"
-    Uint8 = "Uint8"
-    Turbo4 = "Turbo4"
-    Turbo8 = "Turbo8"
-    Turbo16 = "Turbo16"
 
 
 class Durability(Choice):
@@ -70,43 +43,6 @@ class Durability(Choice):
     Always = "Always"
     Interval = "Interval"
     Os = "Os"
-
-
-class PlainIndexConfig(Struct, frozen=True):
-    """No index: every search scans."""
-
-
-class HnswIndexConfig(Struct, frozen=True):
-    """The HNSW graph of a segment.
-
-    `m` edges a node (0: build no graph), `ef_construct` candidates while building,
-    `full_scan_threshold` in KB of matching vectors up to which a filtered search scans.
-    `max_indexing_threads`, `on_disk` and `memory` are kept and have no effect yet: one thread
-    builds, graphs are resident. `payload_m` and `inline_storage` are not supported yet.
-    """
-
-    m: int
-    ef_construct: int
-    full_scan_threshold: int
-    max_indexing_threads: int = 0
-    on_disk: bool | None = None
-    payload_m: int | None = None
-    inline_storage: bool | None = None
-    memory: Memory | None = None
-
-    def __post_init__(self) -> None:
-        fields.integer(self.m, "hnsw_config.m", 0, MAX_EDGES)
-        if self.m == 1:
-            raise ValidationError("hnsw_config.m: expected 0 or 2 to 512, got 1 (int)")
-        fields.integer(self.ef_construct, "hnsw_config.ef_construct", 0, 1_000_000)
-        fields.integer(self.full_scan_threshold, "hnsw_config.full_scan_threshold")
-        fields.integer(self.max_indexing_threads, "hnsw_config.max_indexing_threads")
-        fields.flag_or_none(self.on_disk, "hnsw_config.on_disk")
-        fields.integer_or_none(self.payload_m, "hnsw_config.payload_m")
-        fields.unsupported(self.payload_m or None, "hnsw_config.payload_m")
-        fields.flag_or_none(self.inline_storage, "hnsw_config.inline_storage")
-        fields.unsupported(self.inline_storage or None, "hnsw_config.inline_storage")
-        fields.member_or_none(self.memory, "hnsw_config.memory", Memory)
 
 
 class EdgeOptimizersConfig(Struct, frozen=True):
@@ -144,44 +80,14 @@ _OPTIMIZER_INTEGERS = (
 )
 
 
-class EdgeVectorParams(Struct, frozen=True):
-    """One named vector: `size` elements (1 to 65535) compared by `distance`.
-
-    `memory` (default Cached) says where the vectors live; the older `on_disk` is read where
-    `memory` is None. `datatype` must be None or Float32; `multivector_config` and
-    `quantization_config` are not supported yet. `hnsw_config` overrides the shard's.
-    """
-
-    size: int
-    distance: Distance
-    on_disk: bool | None = None
-    multivector_config: None = None
-    datatype: VectorStorageDatatype | None = None
-    quantization_config: None = None
-    hnsw_config: HnswIndexConfig | None = None
-    memory: Memory | None = None
-
-    def __post_init__(self) -> None:
-        force_setattr(self, "size", fields.integer(self.size, "size", 1, MAX_DIMENSION))
-        fields.member(self.distance, "distance", Distance)
-        fields.flag_or_none(self.on_disk, "on_disk")
-        fields.unsupported(self.multivector_config, "multivector_config")
-        fields.member_or_none(self.datatype, "datatype", VectorStorageDatatype)
-        if self.datatype is not VectorStorageDatatype.Float32:
-            fields.unsupported(self.datatype, "datatype")
-        fields.unsupported(self.quantization_config, "quantization_config")
-        fields.instance_or_none(self.hnsw_config, "hnsw_config", HnswIndexConfig)
-        fields.member_or_none(self.memory, "memory", Memory)
-
-
 class QdrantConfig(Struct, frozen=True, omit_defaults=True):
     """The arguments that EdgeConfig shares with Qdrant Edge, in its order."""
 
     vectors: dict[str, EdgeVectorParams] = {}
-    sparse_vectors: dict[str, None] = {}
+    sparse_vectors: dict[str, EdgeSparseVectorParams] = {}
     on_disk_payload: bool | None = None
     hnsw_config: HnswIndexConfig | None = None
-    quantization_config: None = None
+    quantization_config: QuantizationConfig | None = None
     optimizers: EdgeOptimizersConfig | None = None
     max_search_threads: int | None = None
     search_pool_core: None = None
@@ -195,14 +101,17 @@ class EdgeConfig(QdrantConfig, frozen=True, omit_defaults=True, kw_only=True):
 
     Args:
         vectors: one EdgeVectorParams for the default vector (named ""), or a dict by name. Read
-            back it is always a dict. At least one vector is needed.
+            back it is always a dict.
+        sparse_vectors: a dict of EdgeSparseVectorParams by name. At least one vector, dense or
+            sparse, is needed; a name is one of either.
         hnsw_config: the graph of every vector that has none of its own (m 16, ef_construct 100,
             full_scan_threshold 10000 KB).
+        quantization_config: of every dense vector that has none of its own (default: none).
         optimizers: see EdgeOptimizersConfig.
         max_search_threads: how many queries compute at the same time (default: cores - 1).
         on_disk_payload, payload_memory: where payloads live (default Cold).
         id_tracker_memory: kept; ids are always resident.
-        sparse_vectors, quantization_config, search_pool_core, wal_enabled=False: not supported yet.
+        search_pool_core, wal_enabled=False: not supported yet.
         durability: what an acknowledged write has survived (default Interval).
         sync_interval_ms: the most that Interval lets pass before a sync (default 50).
         background_optimizer: whether segments are rebuilt without being asked (default True).
@@ -223,10 +132,10 @@ class EdgeConfig(QdrantConfig, frozen=True, omit_defaults=True, kw_only=True):
         def __init__(
             self,
             vectors: EdgeVectorParams | Mapping[str, EdgeVectorParams] | None = None,
-            sparse_vectors: Mapping[str, Any] | None = None,
+            sparse_vectors: Mapping[str, EdgeSparseVectorParams] | None = None,
             on_disk_payload: bool | None = None,
             hnsw_config: HnswIndexConfig | None = None,
-            quantization_config: None = None,
+            quantization_config: QuantizationConfig | None = None,
             optimizers: EdgeOptimizersConfig | None = None,
             max_search_threads: int | None = None,
             search_pool_core: int | None = None,
@@ -243,11 +152,12 @@ class EdgeConfig(QdrantConfig, frozen=True, omit_defaults=True, kw_only=True):
 
     def __post_init__(self) -> None:
         force_setattr(self, "vectors", _named(self.vectors))
-        fields.unsupported(self.sparse_vectors or None, "sparse_vectors")
-        force_setattr(self, "sparse_vectors", {})
+        force_setattr(self, "sparse_vectors", _named_sparse(self.sparse_vectors, self.vectors))
+        if not self.vectors and not self.sparse_vectors:
+            raise ValidationError("vectors: at least one vector is needed")
         fields.flag_or_none(self.on_disk_payload, "on_disk_payload")
         fields.instance_or_none(self.hnsw_config, "hnsw_config", HnswIndexConfig)
-        fields.unsupported(self.quantization_config, "quantization_config")
+        fields.instance_or_none(self.quantization_config, "quantization_config", Quantization)
         fields.instance_or_none(self.optimizers, "optimizers", EdgeOptimizersConfig)
         fields.integer_or_none(self.max_search_threads, "max_search_threads", 1, 1024)
         fields.unsupported(self.search_pool_core, "search_pool_core")
@@ -261,36 +171,67 @@ class EdgeConfig(QdrantConfig, frozen=True, omit_defaults=True, kw_only=True):
         fields.integer_or_none(self.checkpoint_bytes, "checkpoint_bytes", 1, 2**40)
         fields.instance_or_none(self.limits, "limits", Limits)
 
+    def params_of(self, name: str) -> VectorParams | None:
+        """What the vector of this name is; None where there is none."""
+        return self.vectors.get(name) or self.sparse_vectors.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all vectors, the dense ones first."""
+        return (*self.vectors, *self.sparse_vectors)
+
 
 def _named(vectors: Any) -> dict[str, EdgeVectorParams]:
     """The vectors argument as a dict of its own, whatever form it came in."""
     if isinstance(vectors, EdgeVectorParams):
         return {"": vectors}
-    if not vectors:
-        raise ValidationError("vectors: at least one vector is needed")
+    if vectors is None:
+        return {}
     if not isinstance(vectors, Mapping):
         fields.refuse("vectors", "an EdgeVectorParams or a dict of them", vectors)
     return {
-        _vector_name(name): fields.instance(params, f"vectors[{name!r}]", EdgeVectorParams)
+        vector_name(name): fields.instance(params, f"vectors[{name!r}]", EdgeVectorParams)
         for name, params in vectors.items()
     }
 
 
-def _vector_name(name: Any) -> str:
-    result = fields.text(name, "vectors: name")
+def _named_sparse(
+    vectors: Any, dense: Mapping[str, EdgeVectorParams]
+) -> dict[str, EdgeSparseVectorParams]:
+    if vectors is None:
+        return {}
+    if not isinstance(vectors, Mapping):
+        fields.refuse("sparse_vectors", "a dict of EdgeSparseVectorParams", vectors)
+    for name in vectors:
+        if name in dense:
+            raise ValidationError(f"sparse_vectors: {name!r} is the name of a dense vector too")
+    return {
+        vector_name(name, "sparse_vectors"): fields.instance(
+            params, f"sparse_vectors[{name!r}]", EdgeSparseVectorParams
+        )
+        for name, params in vectors.items()
+    }
+
+
+def vector_name(name: Any, field: str = "vectors") -> str:
+    """The name of a vector, or a ValidationError."""
+    result = fields.text(name, f"{field}: name")
     if len(result.encode()) > MAX_NAME_BYTES:
-        raise ValidationError(f"vectors: name of {len(result.encode())} bytes, at most 255")
+        raise ValidationError(f"{field}: name of {len(result.encode())} bytes, at most 255")
     return result
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """A config with every default filled in; sizes in KB where the name says none.
 
-    `hnsw` and `memory` are by vector name.
+    `hnsw` (dense vectors), `memory` and `graph_memory` are by vector name, `quantization` by the
+    name of each that has one, `sparse_full_scan` (points) by sparse vector name.
     """
 
     hnsw: dict[str, HnswIndexConfig]
     memory: dict[str, Memory]
+    graph_memory: dict[str, Memory]
+    quantization: dict[str, QuantizationConfig]
+    sparse_full_scan: dict[str, int]
     payload_memory: Memory
     deleted_threshold: float
     vacuum_min_vector_number: int
@@ -306,6 +247,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_HNSW = HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
+DEFAULT_SPARSE_FULL_SCAN = 5_000
 DEFAULT_OPTIMIZERS = EdgeOptimizersConfig(
     deleted_threshold=0.2,
     vacuum_min_vector_number=1000,
@@ -322,10 +264,29 @@ def settings_of(config: EdgeConfig) -> Settings:
     assert optimizers.vacuum_min_vector_number is not None
     assert optimizers.default_segment_number is not None
     assert optimizers.indexing_threshold is not None
+    hnsw = {name: v.hnsw_config or shard_hnsw for name, v in config.vectors.items()}
     return Settings(
-        hnsw={name: v.hnsw_config or shard_hnsw for name, v in config.vectors.items()},
+        hnsw=hnsw,
         memory={
             name: _memory(v.memory, v.on_disk, Memory.Cached) for name, v in config.vectors.items()
+        }
+        | {
+            name: _memory(v.memory, v.on_disk, Memory.Pinned)
+            for name, v in config.sparse_vectors.items()
+        },
+        graph_memory={
+            name: _memory(h.memory, h.on_disk, Memory.Cached) for name, h in hnsw.items()
+        },
+        quantization={
+            name: found
+            for name, v in config.vectors.items()
+            if (found := _quantization(v, config)) is not None
+        },
+        sparse_full_scan={
+            name: DEFAULT_SPARSE_FULL_SCAN
+            if v.full_scan_threshold is None
+            else v.full_scan_threshold
+            for name, v in config.sparse_vectors.items()
         },
         payload_memory=_memory(config.payload_memory, config.on_disk_payload, Memory.Cold),
         deleted_threshold=optimizers.deleted_threshold,
@@ -342,6 +303,16 @@ def settings_of(config: EdgeConfig) -> Settings:
     )
 
 
+def _quantization(params: EdgeVectorParams, config: EdgeConfig) -> QuantizationConfig | None:
+    found = params.quantization_config or config.quantization_config
+    return None if isinstance(found, NoQuantization) else found
+
+
+def indexing_threads(hnsw: HnswIndexConfig) -> int:
+    """How many threads build one graph."""
+    return hnsw.max_indexing_threads or max(1, (os.cpu_count() or 1) // 2)
+
+
 def _memory(memory: Memory | None, on_disk: bool | None, default: Memory) -> Memory:
     if memory is not None:
         return memory
@@ -351,18 +322,40 @@ def _memory(memory: Memory | None, on_disk: bool | None, default: Memory) -> Mem
 def resolve(provided: EdgeConfig | None, persisted: EdgeConfig | None) -> EdgeConfig:
     """What a shard is opened with: each parameter as provided, else as persisted, else None.
 
-    Raises ValidationError when both are None, or when the vectors differ in name, size or distance.
+    Raises ValidationError when both are None, or when the vectors differ in name, or in what is
+    stored of them: size, distance, datatype and whether a point holds several; a sparse vector's
+    modifier and datatype.
     """
     if provided is None or persisted is None:
         found = provided or persisted
         if found is None:
             raise ValidationError("config: none was given and none is stored")
         return found
-    _same_schema(provided.vectors, persisted.vectors)
+    _same_names(provided, persisted)
     vectors = {
-        name: _merged(provided.vectors[name], params) for name, params in persisted.vectors.items()
+        name: _tuned(name, provided.vectors[name], params)
+        for name, params in persisted.vectors.items()
     }
-    return _merged(replace(provided, vectors=vectors), persisted)
+    sparse = {
+        name: _tuned(name, provided.sparse_vectors[name], params)
+        for name, params in persisted.sparse_vectors.items()
+    }
+    return _merged(replace(provided, vectors=vectors, sparse_vectors=sparse), persisted)
+
+
+def adopted(provided: EdgeConfig, persisted: EdgeConfig) -> EdgeConfig:
+    """As `resolve`, for a stored config of another time: of vectors that only one of both has,
+    those that are stored count."""
+    named = {
+        field: {
+            name: _tuned(name, given, params)
+            if (given := getattr(provided, field).get(name)) is not None
+            else params
+            for name, params in getattr(persisted, field).items()
+        }
+        for field in ("vectors", "sparse_vectors")
+    }
+    return _merged(replace(provided, **named), persisted)
 
 
 def _merged(first: S, second: S) -> S:
@@ -377,20 +370,111 @@ def _merged(first: S, second: S) -> S:
     return replace(first, **taken)
 
 
-def _same_schema(
-    provided: dict[str, EdgeVectorParams], persisted: dict[str, EdgeVectorParams]
-) -> None:
-    if provided.keys() != persisted.keys():
-        raise ValidationError(
-            f"vectors: expected names {sorted(persisted)} as stored, got {sorted(provided)}"
-        )
-    for name, stored in persisted.items():
-        for field in ("size", "distance"):
-            expected, got = getattr(stored, field), getattr(provided[name], field)
-            if expected != got:
-                raise ValidationError(
-                    f"vector {name!r}: expected {field} {expected!r} as stored, got {got!r}"
-                )
+def _same_names(provided: EdgeConfig, persisted: EdgeConfig) -> None:
+    for field in ("vectors", "sparse_vectors"):
+        expected, got = getattr(persisted, field), getattr(provided, field)
+        if expected.keys() != got.keys():
+            raise ValidationError(
+                f"{field}: expected names {sorted(expected)} as stored, got {sorted(got)}"
+            )
+
+
+_STORED: dict[Any, tuple[str, ...]] = {
+    EdgeVectorParams: ("size", "distance", "datatype", "multivector_config"),
+    EdgeSparseVectorParams: ("modifier", "datatype"),
+}
+"""What of a vector's params its stored rows depend on."""
+
+
+def _tuned(name: str, provided: S, stored: S) -> S:
+    """The params as stored, with all that may change as provided."""
+    same_storage(name, provided, stored)
+    return _merged(provided, stored)
+
+
+def same_storage(name: str, provided: Any, stored: Any) -> None:
+    """Refuse params that ask for other stored rows than there are."""
+    if type(provided) is not type(stored):
+        raise ValidationError(f"vector {name!r}: expected {stored!r} as stored, got {provided!r}")
+    for field in _STORED[type(stored)]:
+        expected, got = getattr(stored, field), getattr(provided, field)
+        if _plain(expected) != _plain(got):
+            raise ValidationError(
+                f"vector {name!r}: expected {field} {expected!r} as stored, got {got!r}"
+            )
+
+
+def _plain(value: object) -> object:
+    return None if value is VectorStorageDatatype.Float32 else value
+
+
+class ConfigChange(Struct, frozen=True, omit_defaults=True):
+    """What may change while a shard runs; None leaves it as it is.
+
+    `vectors` and `sparse_vectors` restate what is stored (size, distance...), and may give new
+    indexes and places to any of the names.
+    """
+
+    hnsw_config: HnswIndexConfig | None = None
+    quantization_config: QuantizationConfig | None = None
+    optimizers: EdgeOptimizersConfig | None = None
+    vectors: dict[str, EdgeVectorParams] = {}
+    sparse_vectors: dict[str, EdgeSparseVectorParams] = {}
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            hnsw_config: HnswIndexConfig | None = None,
+            quantization_config: QuantizationConfig | None = None,
+            optimizers: EdgeOptimizersConfig | None = None,
+            vectors: EdgeVectorParams | Mapping[str, EdgeVectorParams] | None = None,
+            sparse_vectors: Mapping[str, EdgeSparseVectorParams] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        fields.instance_or_none(self.hnsw_config, "hnsw_config", HnswIndexConfig)
+        fields.instance_or_none(self.quantization_config, "quantization_config", Quantization)
+        fields.instance_or_none(self.optimizers, "optimizers", EdgeOptimizersConfig)
+        force_setattr(self, "vectors", _named(self.vectors))
+        force_setattr(self, "sparse_vectors", _named_sparse(self.sparse_vectors, self.vectors))
+
+
+def change_of(config: EdgeConfig) -> ConfigChange:
+    """All that a config says and that may change."""
+    return ConfigChange(**{name: getattr(config, name) for name in ConfigChange.__struct_fields__})
+
+
+def changed(config: EdgeConfig, change: ConfigChange) -> EdgeConfig:
+    """The config with the change made. ValidationError for a name it has not, or other rows."""
+    named: dict[str, Any] = {}
+    for field in ("vectors", "sparse_vectors"):
+        known, given = getattr(config, field), getattr(change, field)
+        for name in given:
+            if name not in known:
+                raise ValidationError(f"{field}: there is no {name!r}")
+        named[field] = known | {name: _tuned(name, p, known[name]) for name, p in given.items()}
+    for field in ("hnsw_config", "quantization_config", "optimizers"):
+        new, old = getattr(change, field), getattr(config, field)
+        both_optimizers = isinstance(new, EdgeOptimizersConfig) and old is not None
+        named[field] = old if new is None else _merged(new, old) if both_optimizers else new
+    return replace(config, **named)
+
+
+def with_vector(config: EdgeConfig, name: str, params: VectorParams) -> EdgeConfig:
+    """The config with one more vector."""
+    if isinstance(params, EdgeVectorParams):
+        return replace(config, vectors={**config.vectors, name: params})
+    return replace(config, sparse_vectors={**config.sparse_vectors, name: params})
+
+
+def without_vector(config: EdgeConfig, name: str) -> EdgeConfig:
+    """The config without a vector. ValidationError where it is the only one."""
+    kept = {
+        field: {known: params for known, params in getattr(config, field).items() if known != name}
+        for field in ("vectors", "sparse_vectors")
+    }
+    return replace(config, **kept)
 
 
 _FORMAT = 1

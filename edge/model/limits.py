@@ -20,6 +20,9 @@ HARD_NODES = 65_536
 HARD_VALUES = 1_000_000
 """Ids or values in one condition that may never be exceeded."""
 
+HARD_PREFETCHES = 1024
+"""Prefetches of one query, counted through all its levels, that may never be exceeded."""
+
 MAX_DIMENSION = 65_535
 """The longest vector."""
 
@@ -35,6 +38,11 @@ class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     conditions and filters in one filter, `batch_points` the points of one upsert, `batch_bytes`
     their vectors and payloads together, `batch_ids` the ids that one operation names,
     `request_points` limit plus offset of one request, `batch_queries` the queries of one batch.
+    Of one query: `prefetch_depth` the levels of its prefetches (the ceiling is 64), `prefetches`
+    their number, `candidates` what they bring together (the sum of their limits), `examples` the
+    vectors and ids it is asked by, all three through all levels; `expression_nodes` the expressions
+    and conditions in one formula; `mmr_candidates` the candidates of one Mmr. `matrix_points` is
+    the sample of one distance matrix.
     """
 
     payload_bytes: int = MIB
@@ -46,6 +54,13 @@ class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     batch_ids: int = HARD_VALUES
     request_points: int = 1_000_000
     batch_queries: int = 1024
+    prefetch_depth: int = 8
+    prefetches: int = 64
+    candidates: int = 100_000
+    examples: int = 1024
+    expression_nodes: int = 1000
+    mmr_candidates: int = 10_000
+    matrix_points: int = 10_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -62,6 +77,9 @@ _CEILINGS = {
     "payload_bytes": 256 * MIB,
     "batch_bytes": 1024 * MIB,
     "batch_points": 10_000_000,
+    "prefetch_depth": HARD_DEPTH,
+    "prefetches": HARD_PREFETCHES,
+    "expression_nodes": HARD_NODES,
 }
 
 DEFAULT_LIMITS = Limits()

@@ -29,7 +29,9 @@ from edge.model.point_id import (
     encode_ids,
     parse_id,
 )
+from edge.model.sparse import SparseVector
 from edge.model.vector import (
+    AnyVector,
     Array,
     Vectors,
     VectorsLike,
@@ -39,9 +41,20 @@ from edge.model.vector import (
     same_vectors,
     shown_vectors,
 )
+from edge.model.vector_params import (
+    Distance,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    VectorParams,
+    VectorStorageDatatype,
+)
+from edge_kernels.rows import all_finite
 
-ResultVector: TypeAlias = list[float] | dict[str, list[float]]
-"""A vector as results hold it: of the default name, or by name."""
+OneResultVector: TypeAlias = list[float] | list[list[float]] | SparseVector
+"""A vector, a multivector or a sparse vector as results hold it."""
+
+ResultVector: TypeAlias = OneResultVector | dict[str, OneResultVector]
+"""What results hold: of the default name, or by name."""
 
 
 class Point(Struct, frozen=True, eq=False):
@@ -153,24 +166,42 @@ def same_payloads(first: Any, second: Any) -> bool:
 
 
 class VectorColumn(Struct, frozen=True, eq=False):
-    """One named vector of a batch: `data` float32[m, dim], for the points `rows` uint32[m].
+    """One named vector of a batch, for the m points at `rows` uint32[m].
 
-    `rows` ascends; None means that every point of the batch has the vector, in order.
+    `rows` ascends; None means that every point of the batch has the vector, in order. Dense: `data`
+    float32[m, dim]. Multivectors: point i has the next `lengths[i]` (uint32[m]) rows of `data`
+    float32[sum, dim]. Sparse: it has the next `lengths[i]` of `indices` uint32[sum] and `data`
+    float32[sum].
     """
 
     rows: npt.NDArray[np.uint32] | None
     data: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.uint32] | None = None
+    indices: npt.NDArray[np.uint32] | None = None
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not VectorColumn or (self.rows is None) != (other.rows is None):
-            return False
-        return np.array_equal(self.data, other.data) and (
-            self.rows is None or np.array_equal(self.rows, other.rows)  # type: ignore[arg-type]
+        return type(other) is VectorColumn and all(
+            _same_arrays(getattr(self, name), getattr(other, name))
+            for name in self.__struct_fields__
         )
+
+    def __len__(self) -> int:
+        return len(self.data if self.lengths is None else self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        return self.data.nbytes + (0 if self.indices is None else self.indices.nbytes)
 
     def __repr__(self) -> str:
         rows = "None" if self.rows is None else f"[{len(self.rows)}]"
         return f"VectorColumn(rows={rows}, data=float32{list(self.data.shape)})"
+
+
+def _same_arrays(first: Any, second: Any) -> bool:
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)
 
 
 class PointBatch(Struct, frozen=True, eq=False):
@@ -201,7 +232,7 @@ class PointBatch(Struct, frozen=True, eq=False):
     @property
     def nbytes(self) -> int:
         """Bytes of the vectors and payloads together."""
-        return sum(column.data.nbytes for column in self.vectors.values()) + sum(
+        return sum(column.nbytes for column in self.vectors.values()) + sum(
             len(blob) for blob in self.payloads if blob is not None
         )
 
@@ -273,16 +304,11 @@ def batch_of_blocks(
 
     count = len(ids)
     _check_count(count, limits)
-    for name, block in blocks.items():
-        size = _size_of(name, config, lambda: "vectors")
-        if block.shape != (count, size):
-            kind = WrongDimension if block.shape[1] != size else ValidationError
-            expected = [count, size]
-            raise kind(f"vectors {name!r}: expected shape {expected}, got {list(block.shape)}")
-        _check_finite(block, None, name, label)
+    vectors = {
+        name: _column_of_block(name, block, count, config, label) for name, block in blocks.items()
+    }
     if payloads is not None and len(payloads) != count:
         raise ValidationError(f"payloads: expected {count} entries, got {len(payloads)}")
-    vectors = {name: VectorColumn(None, block) for name, block in blocks.items()}
     given = [None] * count if payloads is None else payloads
     return PointBatch(ids, vectors, _payloads(given, vectors, limits, label))
 
@@ -297,21 +323,119 @@ def _columns(
 ) -> dict[str, VectorColumn]:
     if set(map(type, vectors)) == {np.ndarray}:
         # The common case: every point has the one default vector.
-        lone: Any = vectors
-        return {"": VectorColumn(None, _stacked(lone, None, "", config, limits, label))}
-    arrays: dict[str, list[Array]] = {}
+        return {"": _column(vectors, None, "", config, limits, label)}
+    found: dict[str, list[AnyVector]] = {}
     rows: dict[str, list[int]] = {}
     for row, vector in enumerate(vectors):
-        for name, array in by_name(vector).items():
-            arrays.setdefault(name, []).append(array)
+        for name, one in by_name(vector).items():
+            found.setdefault(name, []).append(one)
             rows.setdefault(name, []).append(row)
     columns = {}
-    for name, found in arrays.items():
-        data = _stacked(found, rows[name], name, config, limits, label)
-        some = None if len(found) == len(vectors) else np.array(rows[name], np.uint32)
-        columns[name] = VectorColumn(some, data)
-    _check_bytes(sum(column.data.nbytes for column in columns.values()), limits)
+    for name, given in found.items():
+        some = None if len(given) == len(vectors) else rows[name]
+        columns[name] = _column(given, some, name, config, limits, label)
+    _check_bytes(sum(column.nbytes for column in columns.values()), limits)
     return columns
+
+
+def _column(
+    given: list[Any],
+    rows: list[int] | None,
+    name: str,
+    config: EdgeConfig,
+    limits: Limits,
+    label: Label,
+) -> VectorColumn:
+    """The vectors of one name as a column; `rows` are the places in the batch of those that have
+    it, None: all."""
+
+    def place(at: int) -> str:
+        return f'{label(rows[at] if rows else at)}, vector "{name}"'
+
+    params = _params_of(name, config, lambda: label(rows[0] if rows else 0))
+    where = None if rows is None else np.array(rows, np.uint32)
+    if isinstance(params, EdgeSparseVectorParams):
+        return _sparse_column(given, where, place, limits)
+    _check_kind(given, place)
+    if params.multivector_config is not None:
+        return _multi_column(given, where, params, place, limits)
+    return VectorColumn(where, _stacked(given, rows, name, config, limits, label))
+
+
+def _check_kind(given: list[Any], place: Label) -> None:
+    kinds = list(map(type, given))
+    if SparseVector in kinds:
+        at = kinds.index(SparseVector)
+        raise ValidationError(f"{place(at)}: expected numbers, got a SparseVector")
+
+
+def _sparse_column(
+    given: list[Any], where: npt.NDArray[np.uint32] | None, place: Label, limits: Limits
+) -> VectorColumn:
+    for at, one in enumerate(given):
+        if not isinstance(one, SparseVector):
+            raise ValidationError(f"{place(at)}: expected a SparseVector, got numbers")
+    arrays = [one.arrays for one in given]
+    lengths = np.array([len(indices) for indices, _ in arrays], np.uint32)
+    _check_bytes(int(lengths.sum()) * 8, limits)
+    return VectorColumn(
+        where,
+        np.concatenate([values for _, values in arrays]),
+        lengths,
+        np.concatenate([indices for indices, _ in arrays]),
+    )
+
+
+def _multi_column(
+    given: list[Any],
+    where: npt.NDArray[np.uint32] | None,
+    params: EdgeVectorParams,
+    place: Label,
+    limits: Limits,
+) -> VectorColumn:
+    lengths = np.empty(len(given), np.uint32)
+    blocks = []
+    for at, one in enumerate(given):
+        block = one.reshape(1, -1) if one.ndim == 1 and one.size else one
+        if not len(block):
+            raise ValidationError(f"{place(at)}: a multivector holds one vector at least")
+        if block.shape[1] != params.size:
+            raise WrongDimension(
+                f"{place(at)}: expected {params.size} numbers, got {block.shape[1]}"
+            )
+        lengths[at] = len(block)
+        blocks.append(block)
+    _check_bytes(int(lengths.sum()) * params.size * 4, limits)
+    data = np.concatenate(blocks)
+    check_numbers(data, params, lambda at: place(owner_of(at, lengths)))
+    return VectorColumn(where, data, lengths)
+
+
+def owner_of(at: int, lengths: npt.NDArray[np.uint32]) -> int:
+    """Which of several runs, one after another and of these lengths, an entry is in."""
+    return int(np.searchsorted(np.cumsum(lengths, dtype=np.int64), at, "right"))
+
+
+def _column_of_block(
+    name: str, block: npt.NDArray[np.float32], count: int, config: EdgeConfig, label: Label
+) -> VectorColumn:
+    """[n, dim] as it is; of multivectors [n, k, dim], or [n, dim] where each has one."""
+    params = _params_of(name, config, lambda: "vectors")
+    if isinstance(params, EdgeSparseVectorParams):
+        raise ValidationError(f"vectors {name!r}: sparse vectors do not come as arrays")
+    many = params.multivector_config is not None
+    expected: list[Any] = [count, *(["any"] * (block.ndim == 3 and many)), params.size]
+    shape = list(block.shape)
+    fits = block.ndim == len(expected) and len(block) == count and shape[-1] == params.size
+    if not fits or 0 in shape[1:]:
+        kind = WrongDimension if shape[-1] != params.size else ValidationError
+        raise kind(f"vectors {name!r}: expected shape {expected}, got {shape}")
+    each = shape[1] if block.ndim == 3 else 1
+    data = block.reshape(-1, params.size)
+    check_numbers(data, params, lambda at: f'{label(at // each)}, vector "{name}"')
+    if not many:
+        return VectorColumn(None, data)
+    return VectorColumn(None, data, np.full(count, each, np.uint32))
 
 
 def _stacked(
@@ -323,13 +447,13 @@ def _stacked(
     label: Label,
 ) -> npt.NDArray[np.float32]:
     """The arrays as one block [m, dim]; `rows` are the places in the batch that they belong to."""
-    size = _size_of(name, config, lambda: label(rows[0] if rows else 0))
-    if set(map(len, arrays)) != {size}:
-        at = next(at for at, array in enumerate(arrays) if len(array) != size)
-        where = label(rows[at] if rows else at)
-        raise WrongDimension(
-            f'{where}, vector "{name}": expected {size} numbers, got {len(arrays[at])}'
-        )
+    params = config.vectors[name]
+    size = params.size
+    if {array.shape for array in arrays} != {(size,)}:
+        at = next(at for at, array in enumerate(arrays) if array.shape != (size,))
+        where, shape = label(rows[at] if rows else at), arrays[at].shape
+        found = f"{shape[0]}" if len(shape) == 1 else f"a multivector of {list(shape)}"
+        raise WrongDimension(f'{where}, vector "{name}": expected {size} numbers, got {found}')
     _check_bytes(len(arrays) * size * 4, limits)
     block = np.empty((len(arrays), size), np.float32)
     # bytes.join copies a list of buffers twice as fast as numpy.concatenate copies arrays, but
@@ -338,28 +462,42 @@ def _stacked(
     for first in range(0, len(arrays), step):
         few: list[Any] = arrays[first : first + step]
         block[first : first + step] = np.frombuffer(b"".join(few), np.float32).reshape(-1, size)
-    _check_finite(block, rows, name, label)
+    check_numbers(block, params, lambda at: f'{label(rows[at] if rows else at)}, vector "{name}"')
     return block
 
 
-def _size_of(name: str, config: EdgeConfig, where: Callable[[], str]) -> int:
-    params = config.vectors.get(name)
+def _params_of(name: str, config: EdgeConfig, where: Callable[[], str]) -> VectorParams:
+    params = config.params_of(name)
     if params is None:
-        known = ", ".join(f'"{known}"' for known in config.vectors)
+        known = ", ".join(f'"{known}"' for known in config.names())
         raise UnknownVector(f'{where()}, vector "{name}": the shard has {known}')
-    return params.size
+    return params
 
 
-def _check_finite(
-    block: npt.NDArray[np.float32], rows: list[int] | None, name: str, label: Label
-) -> None:
-    finite = np.isfinite(block)
-    if not finite.all():
-        at, column = np.argwhere(~finite)[0].tolist()
-        where = label(rows[at] if rows else at)
-        raise ValidationError(
-            f'{where}, vector "{name}"[{column}]: {block[at, column]} is not a finite number'
-        )
+GREATEST_FLOAT16 = 65_504.0
+_ROUNDS_TO_INFINITY = 65_520.0
+
+
+def check_numbers(block: npt.NDArray[np.float32], params: EdgeVectorParams, place: Label) -> None:
+    """Refuse numbers that are not finite as the datatype stores them; `place` calls a row."""
+    if not all_finite(block):
+        at, column = np.argwhere(~np.isfinite(block))[0].tolist()
+        raise ValidationError(f"{place(at)}[{column}]: {block[at, column]} is not a finite number")
+    if _holds_float16(params):
+        large = np.abs(block) >= _ROUNDS_TO_INFINITY
+        if large.any():
+            at, column = np.argwhere(large)[0].tolist()
+            raise ValidationError(
+                f"{place(at)}[{column}]: {block[at, column]} is beyond Float16's "
+                f"{GREATEST_FLOAT16:.0f}"
+            )
+
+
+def _holds_float16(params: EdgeVectorParams) -> bool:
+    """Whether numbers are stored as float16 in their own size (cosine vectors have length 1)."""
+    return (
+        params.datatype is VectorStorageDatatype.Float16 and params.distance is not Distance.Cosine
+    )
 
 
 def _check_bytes(size: int, limits: Limits) -> None:
@@ -373,7 +511,7 @@ def _payloads(
     limits: Limits,
     label: Label,
 ) -> list[bytes | None]:
-    size = sum(column.data.nbytes for column in vectors.values())
+    size = sum(column.nbytes for column in vectors.values())
     encoded: list[bytes | None] = []
     for row, payload in enumerate(payloads):
         blob = None if payload is None else _payload(payload, row, limits, label)

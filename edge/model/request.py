@@ -16,6 +16,7 @@ from msgspec.structs import force_setattr
 from edge.model import fields, json_path
 from edge.model.filter import Filter
 from edge.model.point_id import PointId, PointIdLike, parse_id
+from edge.model.prefetch import Prefetch, ranked_prefetches
 from edge.model.query import OrderBy, Query, Ranking, SearchParams
 from edge.model.schema import PayloadIndexInfo
 
@@ -88,17 +89,18 @@ class BestEffort(Timed, frozen=True, kw_only=True):
 class QueryRequest(BestEffort, frozen=True):
     """The `limit` best points after the first `offset`, by `query` (None: all, by id, score 1.0).
 
-    `query` is a Query, a TextQuery, an OrderBy or Sample.Random (the last two score 1.0).
-    `with_payload` and `with_vector` say what results carry (default: neither), `score_threshold`
-    the score that all given back are better than (without scores it has no meaning). `prefetches`
-    must be empty: not supported yet. Ours, by keyword: `timeout` in seconds; `best_effort`: at the
-    timeout give the best so far; `explain`: answer with Explained, which tells the way taken.
+    `query` is a Query, a TextQuery, an Mmr, an OrderBy or Sample.Random (the last two score 1.0); a
+    Fusion or a Formula where there are `prefetches`: then what these find is ranked, and nothing
+    else. `with_payload` and `with_vector` say what results carry (default: neither),
+    `score_threshold` the score that all given back are better than (without scores it has no
+    meaning). Ours, by keyword: `timeout` in seconds; `best_effort`: at the timeout give the best so
+    far; `explain`: answer with Explained, which tells the way taken.
     """
 
     limit: int
     offset: int = 0
     query: Ranking | None = None
-    prefetches: tuple[()] = ()
+    prefetches: tuple[Prefetch, ...] = ()
     with_vector: WithVector = False
     with_payload: WithPayload = False
     filter: Filter | None = None
@@ -112,7 +114,7 @@ class QueryRequest(BestEffort, frozen=True):
             limit: int,
             offset: int | None = None,
             query: Ranking | None = None,
-            prefetches: Iterable[Any] | None = None,
+            prefetches: Iterable[Prefetch] | None = None,
             with_vector: WithVectorLike = None,
             with_payload: WithPayloadLike = None,
             filter: Filter | None = None,
@@ -125,12 +127,7 @@ class QueryRequest(BestEffort, frozen=True):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if not isinstance(self.query, Ranking | None):
-            fields.refuse("query", "a Query, TextQuery, OrderBy or Sample", self.query)
-        prefetches: Any = self.prefetches
-        if prefetches is not None and fields.sequence(prefetches, "prefetches"):
-            fields.unsupported(prefetches, "prefetches")
-        force_setattr(self, "prefetches", ())
+        force_setattr(self, "prefetches", ranked_prefetches(self.query, self.prefetches))
         _ranked(self)
 
 
@@ -172,18 +169,25 @@ def _ranked(request: QueryRequest | SearchRequest) -> None:
     """Check and complete what both ranked requests have."""
     force_setattr(request, "limit", fields.integer(request.limit, "limit"))
     force_setattr(request, "offset", fields.integer_or_none(request.offset, "offset") or 0)
+    force_setattr(request, "best_effort", fields.flag(request.best_effort, "best_effort"))
+    force_setattr(request, "explain", fields.flag(request.explain, "explain"))
+    complete(request)
+
+
+def complete(request: Any) -> None:
+    """Check and complete what says which points a ranked request looks at, and what it gives of
+    them."""
     force_setattr(request, "with_vector", with_vector(request.with_vector))
     force_setattr(request, "with_payload", with_payload(request.with_payload))
     fields.instance_or_none(request.filter, "filter", Filter)
     threshold = fields.number_or_none(request.score_threshold, "score_threshold")
     force_setattr(request, "score_threshold", threshold)
     fields.instance_or_none(request.params, "params", SearchParams)
-    force_setattr(request, "best_effort", fields.flag(request.best_effort, "best_effort"))
-    force_setattr(request, "explain", fields.flag(request.explain, "explain"))
-    _timed(request)
+    complete_timed(request)
 
 
-def _timed(request: Timed) -> None:
+def complete_timed(request: Timed) -> None:
+    """Check and complete the timeout."""
     seconds = fields.number_or_none(request.timeout, "timeout")
     if seconds is not None and seconds < 0:
         fields.refuse("timeout", "seconds, not negative", seconds)
@@ -261,7 +265,7 @@ class ScrollRequest(Timed, frozen=True):
         fields.instance_or_none(self.filter, "filter", Filter)
         force_setattr(self, "with_payload", with_payload(self.with_payload, default=True))
         force_setattr(self, "with_vector", with_vector(self.with_vector))
-        _timed(self)
+        complete_timed(self)
 
 
 def _offset(given: Any, order_by: OrderBy | None) -> Offset | None:
@@ -294,7 +298,7 @@ class CountRequest(Timed, frozen=True):
     def __post_init__(self) -> None:
         force_setattr(self, "exact", fields.flag(self.exact, "exact"))
         fields.instance_or_none(self.filter, "filter", Filter)
-        _timed(self)
+        complete_timed(self)
 
 
 class FacetRequest(Timed, frozen=True):
@@ -329,7 +333,7 @@ class FacetRequest(Timed, frozen=True):
         force_setattr(self, "limit", fields.integer(self.limit, "limit"))
         force_setattr(self, "exact", fields.flag(self.exact, "exact"))
         fields.instance_or_none(self.filter, "filter", Filter)
-        _timed(self)
+        complete_timed(self)
 
 
 class FacetHit(Struct, frozen=True):

@@ -19,7 +19,7 @@ from msgspec.structs import force_setattr
 
 from edge.errors import CorruptData, ValidationError
 from edge.model import fields, json_path
-from edge.model.config import Choice, Memory
+from edge.model.choice import Choice, Memory
 from edge.model.text import (
     MAX_LENGTH,
     StemmingAlgorithm,

@@ -15,7 +15,7 @@ from msgspec.structs import force_setattr
 
 from edge.errors import ValidationError
 from edge.model import fields
-from edge.model.config import Choice
+from edge.model.choice import Choice
 from edge.text.analyzer import Analyzer
 from edge.text.stemmer import LANGUAGES as STEMMED
 from edge.text.stemmer import Stem, stemmer

@@ -15,7 +15,8 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from edge.model import fields, json_path
-from edge.model.config import Choice
+from edge.model.choice import Choice
+from edge.model.config import ConfigChange, vector_name
 from edge.model.filter import Filter
 from edge.model.limits import HARD_VALUES
 from edge.model.point import Point, PointVectors, same_payloads
@@ -28,6 +29,15 @@ from edge.model.schema import (
     indexed_field,
 )
 from edge.model.vector import as_blocks, same_vectors
+from edge.model.vector_params import (
+    Distance,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    Modifier,
+    MultiVectorConfig,
+    VectorParams,
+    VectorStorageDatatype,
+)
 
 Target: TypeAlias = tuple[PointId, ...] | Filter
 """The points that an operation is about: named by id, or by what they fulfil."""
@@ -159,6 +169,42 @@ class UpdateOperation(Struct, frozen=True):
     def delete_field_index(field_name: str) -> UpdateOperation:
         """Drop the index of a field; a field that has none is passed over."""
         return DeleteFieldIndex(field_name)
+
+    @staticmethod
+    def create_dense_vector(
+        vector_name: str,
+        size: int,
+        distance: Distance,
+        multivector_config: MultiVectorConfig | None = None,
+        datatype: VectorStorageDatatype | None = None,
+    ) -> UpdateOperation:
+        """Give the shard one more dense vector; one that is there as asked is passed over."""
+        params = EdgeVectorParams(
+            size, distance, multivector_config=multivector_config, datatype=datatype
+        )
+        return CreateVector(vector_name, params)
+
+    @staticmethod
+    def create_sparse_vector(
+        vector_name: str,
+        modifier: Modifier | None = None,
+        datatype: VectorStorageDatatype | None = None,
+    ) -> UpdateOperation:
+        """Give the shard one more sparse vector; one that is there as asked is passed over."""
+        return CreateVector(
+            vector_name, EdgeSparseVectorParams(modifier=modifier, datatype=datatype)
+        )
+
+    @staticmethod
+    def delete_vector_name(vector_name: str) -> UpdateOperation:
+        """Take a vector name, and what all points have under it, away; passed over where there is
+        none."""
+        return DeleteVector(vector_name)
+
+    @staticmethod
+    def set_config(change: ConfigChange) -> UpdateOperation:
+        """Ours: new settings for a shard that runs; indexes are rebuilt in the background."""
+        return SetConfig(change)
 
 
 class UpsertPoints(UpdateOperation, frozen=True):
@@ -335,6 +381,34 @@ class DeleteFieldIndex(UpdateOperation, frozen=True):
 
     def __post_init__(self) -> None:
         force_setattr(self, "field_name", _path(self.field_name))
+
+
+class CreateVector(UpdateOperation, frozen=True):
+    """Give the shard one more vector name."""
+
+    name: str
+    params: VectorParams
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "name", vector_name(self.name, "vector_name"))
+
+
+class DeleteVector(UpdateOperation, frozen=True):
+    """Take a vector name away."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "name", vector_name(self.name, "vector_name"))
+
+
+class SetConfig(UpdateOperation, frozen=True):
+    """Change what may change of the config while the shard runs."""
+
+    change: ConfigChange
+
+    def __post_init__(self) -> None:
+        fields.instance(self.change, "change", ConfigChange)
 
 
 class Nothing(UpdateOperation, frozen=True):

@@ -8,21 +8,23 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from edge.errors import LimitExceeded, ValidationError
 from edge.filter import cardinality
 from edge.filter.mask import is_indexed, matches
 from edge.model import fields
 from edge.model.check import check_request
+from edge.model.examples import Example
 from edge.model.filter import Filter
+from edge.model.groups import GroupsResult, QueryGroupsRequest
+from edge.model.matrix import SearchMatrixRequest
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointId, PointIdLike, decode_id, encode_ids, parse_ids
-from edge.model.query import NearestQuery, OrderBy, Sample, SearchParams, TextQuery
+from edge.model.query import Mmr, OrderBy, Query, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
     Explained,
@@ -40,20 +42,19 @@ from edge.model.request import (
     with_payload,
     with_vector,
 )
+from edge.model.vector_params import EdgeVectorParams
 from edge.query import scroll
-from edge.query.bm25 import rank_by_text
-from edge.query.chance import sample
 from edge.query.deadline import NEVER, Deadline
 from edge.query.facet import facet
+from edge.query.groups import grouped
+from edge.query.matrix import matrix
 from edge.query.order import ordered
+from edge.query.ranking import Run, Stage
 from edge.query.records import records, scored, vector_names
-from edge.query.search import Hits, Leaf, scan_cost, search, walk_cost
+from edge.query.search import Hits, bytes_a_point, scan_cost, walk_cost
 from edge.query.trace import NO_TRACE, Trace
 from edge.segment.view import SegmentView, ShardView
-from edge.vectors.dense import stored_query
-from edge.vectors.metric import larger_is_better
 from edge_kernels import bits
-from edge_kernels.distance import to_score
 
 KILOBYTE = 1024
 
@@ -63,6 +64,8 @@ MICROSECONDS_A_PAYLOAD = 5.0
 MICROSECONDS_A_PLACE = 0.003
 MICROSECONDS_A_SKIP = 0.5
 MICROSECONDS_ANYHOW = 20.0
+COSTS_A_HOP = 1e6
+"""What is asked in several stages is not worked out on the loop."""
 
 
 class Retrieve(Struct, frozen=True):
@@ -93,6 +96,8 @@ Request = (
     | CountRequest
     | FacetRequest
     | Retrieve
+    | QueryGroupsRequest
+    | SearchMatrixRequest
 )
 Page = tuple[list[Record], Offset | None]
 
@@ -119,119 +124,38 @@ def deadline_of(request: Request) -> Deadline:
 # -- queries
 
 
-class Found(NamedTuple):
-    """The points of a query, best first, with their scores, and where they stand in an order."""
-
-    hits: Hits
-    scores: NDArray[np.float32]
-    values: list[float] | None = None
-
-    def from_place(self, first: int) -> Found:
-        """Leave out the first of them."""
-        hits = self.hits._replace(
-            owners=self.hits.owners[first:], offsets=self.hits.offsets[first:]
-        )
-        values = None if self.values is None else self.values[first:]
-        return Found(hits, self.scores[first:], values)
-
-
 def _query(view: ShardView, request: QueryRequest, deadline: Deadline) -> list[ScoredPoint]:
     trace = Trace() if request.explain else NO_TRACE
-    points = _points(view, request, deadline, trace)
+    points = _points(Run(view, deadline, trace), request)
     return Explained(points, trace.plans) if request.explain else points
 
 
-def _points(
-    view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace
-) -> list[ScoredPoint]:
+def _points(run: Run, request: QueryRequest | SearchRequest) -> list[ScoredPoint]:
     if not request.limit and not isinstance(request.query, TextQuery):
         return []
-    found = RANKINGS[type(request.query)](view, request, deadline, trace)
+    found = run.rank(_stage(request))
     if request.offset:
         found = found.from_place(request.offset)
     return scored(found.hits, found.scores, request.with_payload, request.with_vector, found.values)
 
 
-def _nearest(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
-    leaf = _leaf(view, request, request.limit + request.offset)
-    hits = search(view, leaf, deadline, trace)
-    scores = to_score(leaf.metric, hits.distances)
-    return _above(Found(hits, scores), request, larger_is_better(leaf.metric))
-
-
-def _leaf(view: ShardView, request: QueryRequest, k: int) -> Leaf:
-    query = cast(NearestQuery, request.query)
-    name = query.using or ""
-    metric = view.segments[-1].column(name).metric
-    asked = request.params or USUAL
-    hnsw = view.settings.hnsw[name]
-    small = max(view.settings.indexing_threshold, hnsw.full_scan_threshold) * KILOBYTE
-    return Leaf(
-        name=name,
-        metric=metric,
-        query=stored_query(query.query, metric),
-        k=k,
-        filter=request.filter,
-        ef=asked.hnsw_ef or hnsw.ef_construct,
-        exact=asked.exact,
-        full_scan_bytes=hnsw.full_scan_threshold * KILOBYTE,
-        unindexed_bytes=small if asked.indexed_only else None,
+def _stage(request: QueryRequest | SearchRequest) -> Stage:
+    return Stage(
+        request.query,
+        request.limit + request.offset,
+        request.prefetches if isinstance(request, QueryRequest) else (),
+        request.filter,
+        request.params,
+        request.score_threshold,
     )
-
-
-def _above(found: Found, request: QueryRequest, similar: bool) -> Found:
-    """Return what is better than the score threshold: above it for similarities, else below.
-
-    As in Qdrant a score equal to it is left out.
-    """
-    threshold = request.score_threshold
-    if threshold is None:
-        return found
-    passes = found.scores > threshold if similar else found.scores < threshold
-    hits = found.hits
-    kept = hits._replace(owners=hits.owners[passes], offsets=hits.offsets[passes])
-    return Found(kept, found.scores[passes])
-
-
-def _by_text(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
-    query, count = cast(TextQuery, request.query), request.limit + request.offset
-    found = Found(*rank_by_text(view, query, request.filter, count, deadline, trace))
-    return _above(found, request, similar=True)
-
-
-def _by_id(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
-    wanted = request.limit + request.offset
-    return _alike(scroll.page(view, None, wanted, request.filter, deadline, trace))
-
-
-def _by_chance(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
-    wanted = request.limit + request.offset
-    return _alike(sample(view, request.filter, wanted, deadline, trace))
-
-
-def _by_order(view: ShardView, request: QueryRequest, deadline: Deadline, trace: Trace) -> Found:
-    order, wanted = cast(OrderBy, request.query), request.limit + request.offset
-    found = ordered(view, order, request.filter, wanted, deadline, trace=trace)
-    return _alike(found.hits)._replace(values=found.values)
-
-
-def _alike(hits: Hits) -> Found:
-    """Points that no score tells apart."""
-    return Found(hits, np.ones(len(hits.offsets), np.float32))
-
-
-RANKINGS: dict[type, Callable[[ShardView, Any, Deadline, Trace], Found]] = {
-    NearestQuery: _nearest,
-    TextQuery: _by_text,
-    OrderBy: _by_order,
-    Sample: _by_chance,
-    type(None): _by_id,
-}
-"""What a QueryRequest may rank by, and who finds the points."""
 
 
 def _search(view: ShardView, request: SearchRequest, deadline: Deadline) -> list[ScoredPoint]:
     return _query(view, cast(QueryRequest, request), deadline)
+
+
+def _groups(view: ShardView, request: QueryGroupsRequest, deadline: Deadline) -> GroupsResult:
+    return grouped(Run(view, deadline), request)
 
 
 def _batch(
@@ -318,6 +242,8 @@ ANSWERS: dict[type, Callable[[ShardView, Any, Deadline], Any]] = {
     CountRequest: _count,
     FacetRequest: facet,
     Retrieve: _retrieve,
+    QueryGroupsRequest: _groups,
+    SearchMatrixRequest: matrix,
 }
 
 
@@ -330,6 +256,8 @@ def estimate(view: ShardView, request: Request) -> float:
         return 0.0
     if isinstance(request, QueryBatchRequest):
         return sum(estimate(view, query) for query in request.queries)
+    if isinstance(request, QueryGroupsRequest | SearchMatrixRequest) or _has_stages(request):
+        return COSTS_A_HOP
     if isinstance(request, Retrieve):
         return MICROSECONDS_ANYHOW + MICROSECONDS_A_PAYLOAD * len(request.point_ids)
     cost = MICROSECONDS_ANYHOW
@@ -344,13 +272,20 @@ def estimate(view: ShardView, request: Request) -> float:
         key = None if request.order_by is None else request.order_by.key
         return cost + (_passing_cost(view) if key is None else _reading_cost(view, key))
     cost += MICROSECONDS_A_SKIP * request.offset
-    if isinstance(request.query, NearestQuery):
+    if isinstance(request.query, Query):
         return cost + _search_cost(view, request, request.query)
     if isinstance(request.query, OrderBy):
         return cost + _reading_cost(view, request.query.key)
     if isinstance(request.query, TextQuery):
         return cost + _reading_cost(view, request.query.field)
     return cost + _passing_cost(view)
+
+
+def _has_stages(request: Request) -> bool:
+    """Whether a query is more than one search."""
+    if not isinstance(request, QueryRequest):
+        return False
+    return bool(request.prefetches) or isinstance(request.query, Mmr)
 
 
 def _passing_cost(view: ShardView) -> float:
@@ -377,17 +312,22 @@ def _filter_cost(view: ShardView, filter: Filter) -> float:
     )
 
 
-def _search_cost(
-    view: ShardView, request: QueryRequest | SearchRequest, query: NearestQuery
-) -> float:
-    params = request.params or USUAL
-    name = query.using or ""
-    known = view.config.vectors.get(name)
-    size = known.size if known is not None else 0
-    cost = 0.0
-    for segment in view.segments:
-        if name in segment.segment.graphs and not params.exact:
-            cost += walk_cost(params.hnsw_ef or view.settings.hnsw[name].ef_construct, size)
-        else:
-            cost += scan_cost(segment.watermark, size)
-    return cost
+def _search_cost(view: ShardView, request: QueryRequest | SearchRequest, query: Query) -> float:
+    params, name = request.params or USUAL, query.using or ""
+    known = view.config.params_of(name)
+    if isinstance(known, EdgeVectorParams):
+        many = sum(_vectors_in(example) for _, example in query.examples())
+        return many * sum(_dense_cost(view, part, name, params) for part in view.segments)
+    entries = sum(part.bytes_of(name) for part in view.segments) if known is not None else 0
+    return scan_cost(1, entries)
+
+
+def _vectors_in(example: Example) -> int:
+    return len(example) if isinstance(example, np.ndarray) and example.ndim == 2 else 1
+
+
+def _dense_cost(view: ShardView, part: SegmentView, name: str, params: SearchParams) -> float:
+    size = bytes_a_point(part, name)
+    if part.graph(name) is not None and not params.exact:
+        return walk_cost(params.hnsw_ef or view.settings.hnsw[name].ef_construct, size)
+    return scan_cost(part.watermark, size)

@@ -12,7 +12,7 @@ from edge.model.json_path import parse, values
 from edge.payload.field_index import flattened, top_keys
 from edge.query.deadline import Deadline
 from edge.segment.view import SegmentView
-from edge.vectors.dense import Offsets
+from edge.vectors.block import Offsets
 
 ROWS_A_BLOCK: Final = 512
 """Payloads that are read between two looks at the deadline."""

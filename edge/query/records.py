@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from edge.errors import UnknownVector
 from edge.model.json_path import parse
-from edge.model.point import Record, ResultVector, ScoredPoint
+from edge.model.point import OneResultVector, Record, ResultVector, ScoredPoint
 from edge.model.point_id import decode_ids
 from edge.model.request import ExcludePayload, WithPayload, WithVector
 from edge.payload.select import exclude, include
 from edge.query.search import Hits
 from edge.segment.view import SegmentView
-from edge.vectors.dense import Offsets
+from edge.vectors.block import Offsets
 
 Payload = dict[str, Any]
 Show = Callable[[Payload], Payload]
@@ -121,27 +121,26 @@ def _whole(payload: Payload) -> Payload:
 
 def vector_names(view: SegmentView, selector: WithVector) -> tuple[str, ...]:
     """Return the names that are asked for, or raise UnknownVector."""
-    known = view.segment.vectors
     if isinstance(selector, bool):
-        return tuple(known) if selector else ()
+        return tuple(view.names) if selector else ()
     for name in selector:
-        if name not in known:
+        if name not in view.names:
             raise UnknownVector(f"with_vector: there is no vector named {name!r}")
     return tuple(selector)
 
 
 def _vectors(hits: Hits, names: tuple[str, ...]) -> list[ResultVector | None]:
-    shown: list[dict[str, list[float]]] = [{} for _ in range(len(hits.offsets))]
+    shown: list[dict[str, OneResultVector]] = [{} for _ in range(len(hits.offsets))]
     for owner, view in enumerate(hits.segments):
         places = np.flatnonzero(hits.owners == owner)
         offsets: Offsets = hits.offsets[places]
         for name in names:
-            has, block = view.vectors_at(offsets, name)
-            for place, present, row in zip(places.tolist(), has.tolist(), block, strict=True):
-                if present:
-                    shown[place][name] = row.tolist()
+            vectors = view.vectors_at(offsets, name)
+            for place, vector in zip(places.tolist(), vectors, strict=True):
+                if vector is not None:
+                    shown[place][name] = vector
     return [_alone(vectors) for vectors in shown]
 
 
-def _alone(vectors: dict[str, list[float]]) -> ResultVector:
+def _alone(vectors: dict[str, OneResultVector]) -> ResultVector:
     return vectors[""] if vectors.keys() == {""} else vectors

@@ -18,7 +18,7 @@ from edge.query.search import Hits, no_distances
 from edge.query.trace import NO_TRACE, Trace
 from edge.segment.id_tracker import IdRows
 from edge.segment.view import SegmentView, ShardView
-from edge.vectors.dense import Offsets
+from edge.vectors.block import Offsets
 from edge_kernels import bits
 from edge_kernels import ids as kernels
 

@@ -8,7 +8,9 @@ Invariants
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +18,43 @@ from numpy.typing import NDArray
 from edge.errors import DeadlineExceeded
 from edge.filter.mask import matches
 from edge.model.filter import Filter
+from edge.model.query import AcornSearchParams
+from edge.query.asked import Asked
 from edge.query.deadline import Deadline
 from edge.query.trace import NO_TRACE, Note, Trace
 from edge.segment.view import SegmentView, ShardView
-from edge.vectors.dense import Bits, Block, Offsets
+from edge.vectors.block import Matrix, Offsets
+from edge.vectors.column import Absent, RowsColumn
+from edge.vectors.form import Form, Query
+from edge.vectors.missing import Bits
+from edge.vectors.quantized_column import Quantized
 from edge_kernels import bits, hnsw, scan
 
 ROWS_A_BLOCK = 16_384
-"""Rows scanned between two looks at the deadline: one or two milliseconds."""
+BYTES_A_BLOCK = ROWS_A_BLOCK * 1536
+"""Rows, or bytes, scanned between two looks at the deadline: one or two milliseconds."""
 
 
-NANOSECONDS_A_FLOAT: Final = 0.25
+NANOSECONDS_A_BYTE: Final = 0.0625
 MICROSECONDS_A_STEP: Final = 0.6
 LINKS_A_STEP: Final = 16
-"""What a distance costs, by the length of its rows, and a step through a graph besides."""
+"""What a distance costs, by the bytes of its rows, and a step through a graph besides."""
+
+ACORN_SELECTIVITY: Final = 0.4
+"""Up to which share of matching points a walk goes by these alone, where it is asked to."""
+
+LEAST_ACORN_SELECTIVITY: Final = 0.05
+"""Below it, two hops do not connect those that match."""
 
 
 class Leaf(NamedTuple):
-    """One vector to search for, in stored form, and how."""
+    """What to search for among the vectors of one name, and how."""
 
     name: str
-    metric: int
-    query: Block
+    asked: Asked
+    form: Form
+    query: Query
+    """what is asked, for rows of that form"""
     k: int
     filter: Filter | None
     ef: int
@@ -45,6 +62,21 @@ class Leaf(NamedTuple):
     full_scan_bytes: int
     unindexed_bytes: int | None
     """A segment without a graph is left out where the vectors take more; None: never."""
+    use_small: bool = True
+    rescore: bool = True
+    oversampling: float = 1.0
+    acorn: AcornSearchParams | None = None
+
+
+class Rows(NamedTuple):
+    """What is compared with what: the vectors themselves, or their small form."""
+
+    column: RowsColumn | Quantized
+    query: Query
+
+    def chunks(self, count: int) -> Iterator[tuple[int, Matrix]]:
+        """Yield (offset of the first row, rows) up to `count` rows."""
+        return self.column.chunks(count)
 
 
 class Found(NamedTuple):
@@ -69,20 +101,32 @@ def no_distances(count: int) -> NDArray[np.float32]:
     return np.zeros(count, np.float32)
 
 
+SearchSegment = Callable[[SegmentView, Deadline, Note], Found]
+
+
 def search(view: ShardView, leaf: Leaf, deadline: Deadline, trace: Trace = NO_TRACE) -> Hits:
     """Search all segments for one leaf, and merge by (distance, id)."""
+
+    def one(segment: SegmentView, deadline: Deadline, note: Note) -> Found:
+        return _search_segment(segment, leaf, deadline, note)
+
+    return in_all(view, one, leaf.k, deadline, trace)
+
+
+def in_all(view: ShardView, act: SearchSegment, k: int, deadline: Deadline, trace: Trace) -> Hits:
+    """Search each segment that holds points by `act`, and return the best `k` of all."""
     found: list[Found] = []
     for segment in view.segments:
         if segment.live_count:
             try:
                 with trace.segment(segment) as note:
-                    found.append(_search_segment(segment, leaf, deadline, note))
+                    found.append(act(segment, deadline, note))
             except DeadlineExceeded:
                 if not deadline.best_effort:
                     raise
             if deadline.over():
                 break
-    return merge([part for part in found if len(part.offsets)], leaf.k)
+    return merge([part for part in found if len(part.offsets)], k)
 
 
 def merge(found: list[Found], k: int) -> Hits:
@@ -102,80 +146,135 @@ def merge(found: list[Found], k: int) -> Hits:
 
 
 def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline, note: Note) -> Found:
-    graph = None if leaf.exact else view.segment.graphs.get(leaf.name)
-    if leaf.name not in view.segment.graphs and _is_left_out(view, leaf):
+    column: Any = view.column(leaf.name)
+    graph = view.graph(leaf.name)
+    if isinstance(column, Absent) or (graph is None and _is_left_out(view, leaf)):
         note.way = "left out"
-        return Found(view, np.empty(0, np.uint32), np.empty(0, np.float32))
+        return nothing_in(view)
+    small = view.quantized(leaf.name) if leaf.use_small and not leaf.exact else None
+    if small is None:
+        rows, k = Rows(column, leaf.query), leaf.k
+    else:
+        rows, k = Rows(small, leaf.asked.small(leaf.form, small)), _oversampled(leaf)
+    found = _find(view, rows, k, None if leaf.exact else graph, leaf, deadline, note)
+    if small is None or not leaf.rescore:
+        return found
+    note.way += ", rescored"
+    offsets = np.sort(found.offsets)
+    return scan_few(view, Rows(column, leaf.query), leaf.k, offsets, deadline)
+
+
+def nothing_in(view: SegmentView) -> Found:
+    """Nothing of a segment."""
+    return Found(view, np.empty(0, np.uint32), np.empty(0, np.float32))
+
+
+def _oversampled(leaf: Leaf) -> int:
+    """How many candidates the small form has to bring for `k` of them to be right."""
+    return math.ceil(leaf.k * leaf.oversampling) if leaf.rescore else leaf.k
+
+
+def _find(
+    view: SegmentView,
+    rows: Rows,
+    k: int,
+    graph: hnsw.Graph | None,
+    leaf: Leaf,
+    deadline: Deadline,
+    note: Note,
+) -> Found:
     allowed = view.allowed(leaf.name)
     if leaf.filter is None:
         note.way = "scan" if graph is None else "graph"
         if graph is None:
-            return _scan(view, leaf, allowed, deadline)
-        return _walk(view, graph, leaf, allowed)
+            return _scan(view, rows, k, allowed, deadline)
+        return _walk(view, graph, rows, k, leaf.ef, allowed)
     among = view.live_bits() if allowed is None else allowed
     found = matches(leaf.filter, view, among, deadline.check)
     note.filtered(leaf.filter, found)
     count = bits.count(found, view.watermark)
     if graph is None or _is_scanned(count, view, leaf):
         note.way = "scan of matches"
-        return _scan_few(view, leaf, bits.to_offsets(found, view.watermark), deadline)
-    note.way = "filtered graph"
-    return _walk(view, graph, leaf, found)
+        return scan_few(view, rows, k, bits.to_offsets(found, view.watermark), deadline)
+    acorn = _reaches_over(leaf, count / max(1, view.live_count))
+    note.way = "acorn" if acorn else "filtered graph"
+    return _walk(view, graph, rows, k, leaf.ef, found, acorn=acorn)
+
+
+def _reaches_over(leaf: Leaf, selectivity: float) -> bool:
+    acorn = leaf.acorn
+    if acorn is None or not acorn.enable:
+        return False
+    most = ACORN_SELECTIVITY if acorn.max_selectivity is None else acorn.max_selectivity
+    return LEAST_ACORN_SELECTIVITY <= selectivity <= most
 
 
 def _is_scanned(count: int, view: SegmentView, leaf: Leaf) -> bool:
     """Whether that many matches are better compared one by one: because the config says so, or
     because a walk that has to pass by all the others would take longer."""
-    dim = view.column(leaf.name).dim
-    if count * dim * 4 <= leaf.full_scan_bytes:
+    size = bytes_a_point(view, leaf.name)
+    if count * size <= leaf.full_scan_bytes:
         return True
-    walk = walk_cost(leaf.ef, dim) * view.live_count / max(1, count)
-    return scan_cost(count, dim) < walk
+    walk = walk_cost(leaf.ef, size) * view.live_count / max(1, count)
+    return scan_cost(count, size) < walk
 
 
-def scan_cost(rows: int, dim: int) -> float:
-    """Return roughly how many microseconds it takes to compare so many rows."""
-    return rows * dim * NANOSECONDS_A_FLOAT / 1000
+def bytes_a_point(view: SegmentView, name: str) -> float:
+    """Return the bytes that a point's vector of this name takes, on an average."""
+    return view.bytes_of(name) / max(1, view.count_of(name))
 
 
-def walk_cost(ef: int, dim: int) -> float:
+def scan_cost(rows: float, size: float) -> float:
+    """Return roughly how many microseconds it takes to compare so many rows of so many bytes."""
+    return rows * size * NANOSECONDS_A_BYTE / 1000
+
+
+def walk_cost(ef: int, size: float) -> float:
     """Return roughly how many microseconds a walk through a graph takes."""
-    return ef * (MICROSECONDS_A_STEP + scan_cost(LINKS_A_STEP, dim))
+    return ef * (MICROSECONDS_A_STEP + scan_cost(LINKS_A_STEP, size))
 
 
 def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
     return leaf.unindexed_bytes is not None and view.bytes_of(leaf.name) > leaf.unindexed_bytes
 
 
-def _walk(view: SegmentView, graph: hnsw.Graph, leaf: Leaf, allowed: Bits | None) -> Found:
-    matrix = next(view.column(leaf.name).chunks(view.watermark))[1]
-    ef = min(max(leaf.ef, leaf.k), view.watermark)
-    found = hnsw.search(graph, matrix, leaf.query, ef, leaf.k, allowed, view.ids)
+def _walk(
+    view: SegmentView,
+    graph: hnsw.Graph,
+    rows: Rows,
+    k: int,
+    ef: int,
+    allowed: Bits | None,
+    acorn: bool = False,
+) -> Found:
+    matrix = next(rows.chunks(view.watermark))[1]
+    code, query, _kept = rows.query
+    ef = min(max(ef, k), view.watermark)
+    found = hnsw.search(graph, code, matrix, query, ef, k, allowed, view.ids, acorn=acorn)
     return Found(view, found[0], found[1])
 
 
-def _scan(view: SegmentView, leaf: Leaf, allowed: Bits | None, deadline: Deadline) -> Found:
-    column = view.column(leaf.name)
-    top = scan.TopK(leaf.k)
-    for base, rows in column.chunks(view.watermark):
-        for first in range(0, len(rows), ROWS_A_BLOCK):
-            block = rows[first : first + ROWS_A_BLOCK]
-            scan.scan(
-                leaf.metric, leaf.query, block, len(block), base + first, allowed, view.ids, top
-            )
+def _scan(view: SegmentView, rows: Rows, k: int, allowed: Bits | None, deadline: Deadline) -> Found:
+    code, query, _kept = rows.query
+    top = scan.TopK(k)
+    for base, matrix in rows.chunks(view.watermark):
+        for first in range(0, len(matrix), ROWS_A_BLOCK):
+            block = matrix[first : first + ROWS_A_BLOCK]
+            scan.scan(code, query, block, len(block), base + first, allowed, view.ids, top)
             if deadline.over():
                 return Found(view, *top.finish())
     return Found(view, *top.finish())
 
 
-def _scan_few(view: SegmentView, leaf: Leaf, matches: Offsets, deadline: Deadline) -> Found:
-    column = view.column(leaf.name)
-    top = scan.TopK(leaf.k)
-    for base, rows in column.chunks(view.watermark):
-        first, last = _span(matches, base, base + len(rows), view.watermark)
+def scan_few(view: SegmentView, rows: Rows, k: int, matches: Offsets, deadline: Deadline) -> Found:
+    """Compare these rows, ascending, and return the best `k`."""
+    code, query, _kept = rows.query
+    top = scan.TopK(k)
+    for base, matrix in rows.chunks(view.watermark):
+        first, last = _span(matches, base, base + len(matrix), view.watermark)
         for start in range(first, last, ROWS_A_BLOCK):
             few = matches[start : min(start + ROWS_A_BLOCK, last)]
-            scan.scan_list(leaf.metric, leaf.query, rows, base, few, view.ids, top)
+            scan.scan_list(code, query, matrix, base, few, view.ids, top)
             if deadline.over():
                 return Found(view, *top.finish())
     return Found(view, *top.finish())

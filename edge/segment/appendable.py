@@ -3,6 +3,7 @@
 Invariants
 - Rows are only added at the end, by one writer; below `count` nothing changes.
 - `count` grows after all columns have the row.
+- The column of a vector name that was taken away stays as it is, for the views that know it.
 - A field index may be behind: of the rows that came before it a few are indexed at once, more by
   each append that follows, and all when the tail is sealed, which the optimizer does for it.
 """
@@ -14,16 +15,15 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.model.config import EdgeVectorParams
 from edge.model.payload import decoder_of
 from edge.model.schema import NO_SCHEMA, IndexedField, Schema
+from edge.model.vector_params import VectorParams
 from edge.payload.field_index import FieldIndex, GrowingIndex, top_keys
 from edge.payload.storage import GrowingPayloads
 from edge.segment.id_tracker import IdTracker
 from edge.segment.rows import RowBlock
-from edge.vectors.dense import GrowingDense
-from edge.vectors.metric import metric_of
-from edge_kernels.distance import stride_of
+from edge.vectors.column import GrowingColumn, VectorKey, growing, no_rows
+from edge.vectors.quantized_column import Quantized
 from edge_kernels.hnsw import Graph
 
 BACKLOG_A_STEP = 1024
@@ -38,18 +38,18 @@ class AppendableSegment:
     def __init__(
         self,
         number: int,
-        vectors: Mapping[str, EdgeVectorParams],
+        vectors: Mapping[VectorKey, VectorParams],
         schema: Schema = NO_SCHEMA,
     ) -> None:
         self.number = number
         self.tracker = IdTracker.growing()
         self.versions: NDArray[np.uint64] = np.zeros(64, np.uint64)
         self.payloads = GrowingPayloads()
-        self.vectors = {
-            name: GrowingDense(params.size, metric_of(params.distance))
-            for name, params in vectors.items()
-        }
-        self.graphs: dict[str, Graph] = {}
+        self.vectors: dict[VectorKey, GrowingColumn] = {}
+        self.graphs: dict[VectorKey, Graph] = {}
+        self.quantized: dict[VectorKey, Quantized] = {}
+        self._params: dict[VectorKey, VectorParams] = {}
+        self.hold(vectors)
         self._fields: dict[str, GrowingIndex] = {}
         self.use(schema)
 
@@ -61,16 +61,24 @@ class AppendableSegment:
     def append(self, rows: RowBlock, version: int) -> None:
         """Add the rows, all written by the operation `version`."""
         start, count = self.count, len(rows)
-        for name, column in self.vectors.items():
-            stored = rows.vectors.get(name)
-            if stored is None:
-                column.append(start, count, np.empty(0, np.uint32), _no_rows(column.dim))
+        for key, params in self._params.items():
+            found = rows.vectors.get(key.name)
+            if found is None:
+                self.vectors[key].append(start, count, np.empty(0, np.uint32), no_rows(params))
             else:
-                column.append(start, count, stored.where, stored.block)
+                self.vectors[key].append(start, count, found.where, found.block)
         self.payloads.append(rows.payloads)
         self._append_versions(start, count, version)
         self.tracker.append(rows.ids)
         self._index(count + BACKLOG_A_STEP)
+
+    def hold(self, vectors: Mapping[VectorKey, VectorParams]) -> None:
+        """Take vectors of these names from now on, and of no others."""
+        new = {key: growing(params) for key, params in vectors.items() if key not in self.vectors}
+        for key, column in new.items():
+            column.append(0, self.count, np.empty(0, np.uint32), no_rows(vectors[key]))
+        self.vectors = {**self.vectors, **new}
+        self._params = dict(vectors)
 
     def use(self, schema: Schema) -> None:
         """Index the fields of this schema from now on, and no others."""
@@ -116,7 +124,3 @@ class AppendableSegment:
             grown[:start] = self.versions[:start]
             self.versions = grown
         self.versions[start : start + count] = version
-
-
-def _no_rows(dim: int) -> NDArray[np.float32]:
-    return np.empty((0, stride_of(dim)), np.float32)

@@ -8,32 +8,42 @@ Invariants
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
-from edge.disk.array_file import aligned, read_array, write_array
+from edge.disk.array_file import read_array
 from edge.disk.blob_file import BlobFile
 from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
 from edge.disk.packed_file import Layout, read_packed, write_packed
 from edge.disk.storage import Storage
 from edge.errors import CorruptData, StorageFault
-from edge.model.config import EdgeVectorParams
+from edge.model.choice import Memory
+from edge.model.config import Settings
+from edge.model.quantization import QuantizationConfig, decode_quantization, place_of
 from edge.model.schema import IndexedField, Schema, decode_field, encode_field, is_mapped
+from edge.model.vector_params import EdgeSparseVectorParams, VectorParams
 from edge.payload.field_index import FieldIndex, GrowingIndex, built_index
 from edge.segment.id_tracker import IdTracker
-from edge.vectors.dense import Bits, BuiltDense
-from edge.vectors.metric import metric_of
+from edge.vectors.column import Column, VectorKey
+from edge.vectors.dense import BuiltDense
+from edge.vectors.form import Form, form_of
+from edge.vectors.missing import Bits
+from edge.vectors.multi import BuiltMulti
+from edge.vectors.quantized_column import Quantized, quantizer_of
+from edge.vectors.sparse import BuiltSparse, SparseRows, index_of
 from edge_kernels import bits
-from edge_kernels.distance import stride_of
 from edge_kernels.hnsw import Graph
+from edge_kernels.sparse import Rows, check_rows
+
+Vectors: TypeAlias = Mapping[VectorKey, VectorParams]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +55,9 @@ class ImmutableSegment:
     tracker: IdTracker
     versions: NDArray[np.uint64]
     payloads: BlobFile
-    vectors: dict[str, BuiltDense]
-    graphs: dict[str, Graph]
+    vectors: dict[VectorKey, Column]
+    graphs: dict[VectorKey, Graph]
+    quantized: dict[VectorKey, Quantized]
     fields: dict[str, FieldIndex]
 
     def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
@@ -62,31 +73,178 @@ class ImmutableSegment:
 
 
 def load_segment(
-    storage: Storage, entry: SegmentEntry, vectors: Mapping[str, EdgeVectorParams]
+    storage: Storage, entry: SegmentEntry, vectors: Vectors, settings: Settings
 ) -> tuple[ImmutableSegment, Bits | None]:
-    """Return the segment of a manifest entry, checked, and its tombstones."""
+    """Return the segment of a manifest entry, checked, and its tombstones.
+
+    A vector that the segment does not have came later, one that `vectors` does not name was taken
+    away: the one is not there, the other is not read.
+    """
     ids = _read(storage, entry, "ids", (entry.rows, 3), np.uint64)
     versions = _read(storage, entry, "versions", (entry.rows,), np.uint64)
-    payloads = BlobFile.open(storage, _file(entry, "payload"))
+    in_memory = settings.payload_memory is not Memory.Cold
+    payloads = BlobFile.open(storage, _file(entry, "payload"), resident=in_memory)
     if len(payloads) != entry.rows:
         raise CorruptData("payload count differs from row count", _file(entry, "payload").name)
-    columns, graphs = {}, {}
-    for place, name in enumerate(_vector_names(entry, vectors)):
-        columns[name] = _load_column(storage, entry, place, vectors[name])
-        if f"graph-{place}" in entry.files:
-            graphs[name] = load_graph(storage, entry, place)
+    columns: dict[VectorKey, Column] = {}
+    graphs: dict[VectorKey, Graph] = {}
+    quantized: dict[VectorKey, Quantized] = {}
+    for place, key in enumerate(vector_keys(entry)):
+        params = vectors.get(key)
+        if params is not None:
+            column = load_column(storage, entry, place, params, settings.memory[key.name])
+            columns[key] = column
+            if f"graph-{place}" in entry.files:
+                memory = settings.graph_memory[key.name]
+                graphs[key] = load_graph(storage, entry, place, memory)
+            if f"quantized-{place}" in entry.files:
+                quantized[key] = load_quantized(storage, entry, place, column)
     entry, indexes = load_fields(storage, entry)
     segment = ImmutableSegment(
-        entry.id, entry, IdTracker.of(ids), versions, payloads, columns, graphs, indexes
+        entry.id,
+        entry,
+        IdTracker.of(ids),
+        versions,
+        payloads,
+        columns,
+        graphs,
+        quantized,
+        indexes,
     )
     return segment, _bits(storage, entry, "deleted")
 
 
-def _vector_names(entry: SegmentEntry, vectors: Mapping[str, EdgeVectorParams]) -> list[str]:
-    names = entry.meta.get("vectors")
-    if not isinstance(names, list) or sorted(names) != sorted(vectors):
-        raise CorruptData(f"segment {entry.id} has vectors {names}, not {list(vectors)}", MANIFEST)
-    return names
+# -- vectors
+
+
+def vector_keys(entry: SegmentEntry) -> list[VectorKey]:
+    """Return the columns that the segment was written with, in the order of their files."""
+    names, births = entry.meta.get("vectors"), entry.meta.get("births")
+    if births is None and isinstance(names, list):
+        births = [0] * len(names)
+    try:
+        return msgspec.convert(list(zip(names, births, strict=True)), list[VectorKey])  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise CorruptData(f"segment {entry.id} has vectors {names}: {error}", MANIFEST) from error
+
+
+def without_files_of(entry: SegmentEntry, kept: Collection[VectorKey]) -> SegmentEntry:
+    """Return the entry without the files of the columns that are not kept."""
+    gone = {
+        f"{kind}-{place}"
+        for place, key in enumerate(vector_keys(entry))
+        if key not in kept
+        for kind in COLUMN_ROLES
+    }
+    files = {role: file for role, file in entry.files.items() if role not in gone}
+    return msgspec.structs.replace(entry, files=files) if gone else entry
+
+
+COLUMN_ROLES = ("vectors", "missing", "graph", "quantized")
+"""What a vector's files are, each with the vector's place behind it."""
+
+
+def load_column(
+    storage: Storage, entry: SegmentEntry, place: int, params: VectorParams, memory: Memory
+) -> Column:
+    """Return the column at a place of the segment, checked."""
+    missing = _bits(storage, entry, f"missing-{place}")
+    file = _file(entry, f"vectors-{place}")
+    if isinstance(params, EdgeSparseVectorParams):
+        arrays = read_laid_out(storage, entry, f"vectors-{place}", memory)
+        return built_sparse(params, arrays, entry.rows, missing, file.name)
+    form = form_of(params)
+    if form.many:
+        arrays = read_laid_out(storage, entry, f"vectors-{place}", memory)
+        return built_multi(form, arrays, entry.rows, missing, file.name)
+    shape = (entry.rows, form.width)
+    matrix = _read(storage, entry, f"vectors-{place}", shape, form.dtype, memory)
+    return BuiltDense(form, matrix, missing)
+
+
+def built_multi(
+    form: Form, arrays: Mapping[str, NDArray[Any]], rows: int, missing: Bits | None, name: str
+) -> BuiltMulti:
+    """Return the column of these arrays; CorruptData where they do not fit each other."""
+    starts, matrix = _taken(arrays, {"starts": np.int64, "rows": form.dtype}, name)
+    _require_starts(starts, rows, len(matrix), name)
+    if matrix.shape[1:] != (form.width,):
+        raise CorruptData(f"expected vectors of {form.width}, found {matrix.shape}", name)
+    if missing is None and len(starts) > 1 and not np.diff(starts).all():
+        raise CorruptData("a point has no vectors", name)
+    return BuiltMulti(form, starts, matrix, missing)
+
+
+def built_sparse(
+    params: EdgeSparseVectorParams,
+    arrays: Mapping[str, NDArray[Any]],
+    rows: int,
+    missing: Bits | None,
+    name: str,
+) -> BuiltSparse:
+    """Return the column of these arrays; CorruptData where they do not fit each other."""
+    wanted = {"starts": np.int64, "indices": np.uint32, "values": np.float32}
+    starts, indices, values = _taken(arrays, wanted, name)
+    _require_starts(starts, rows, len(indices), name)
+    if len(values) != len(indices):
+        raise CorruptData("not as many values as indices", name)
+    try:
+        found = check_rows(Rows(starts, indices, values))
+        index = index_of(arrays, rows)
+    except (KeyError, ValueError) as error:
+        raise CorruptData(f"index: {error}", name) from error
+    return BuiltSparse(params, SparseRows(*found), index, missing)
+
+
+def _taken(
+    arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any], name: str
+) -> list[NDArray[Any]]:
+    found = []
+    for key, dtype in wanted.items():
+        array = arrays.get(key)
+        if array is None or array.dtype != dtype:
+            raise CorruptData(f"{key}: expected an array of {np.dtype(dtype)}", name)
+        found.append(array)
+    return found
+
+
+def _require_starts(starts: NDArray[np.int64], rows: int, entries: int, name: str) -> None:
+    fits = starts.shape == (rows + 1,) and starts[0] == 0 and starts[-1] == entries
+    if not fits or (np.diff(starts) < 0).any():
+        raise CorruptData("rows do not add up", name)
+
+
+def load_quantized(storage: Storage, entry: SegmentEntry, place: int, column: Column) -> Quantized:
+    """Return the small form of a column, checked."""
+    role = f"quantized-{place}"
+    name = _file(entry, role).name
+    try:
+        config = decode_quantization(entry.meta[f"{role}-config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptData(f"{role} of segment {entry.id}: {error!r}", MANIFEST) from error
+    arrays = read_laid_out(storage, entry, role, place_of(config))
+    return built_quantized(config, arrays, column, name)
+
+
+def built_quantized(
+    config: QuantizationConfig, arrays: Mapping[str, NDArray[Any]], column: Column, name: str
+) -> Quantized:
+    """Return the small form of these arrays; CorruptData where they do not fit the column."""
+    if not isinstance(column, BuiltDense | BuiltMulti):
+        raise CorruptData("a sparse vector has no small form", name)
+    own = {key: array for key, array in arrays.items() if key != "codes"}
+    try:
+        quantizer = quantizer_of(config, column.form, own)
+    except (KeyError, ValueError) as error:
+        raise CorruptData(f"quantizer: {error!r}", name) from error
+    (codes,) = _taken(arrays, {"codes": np.uint8}, name)
+    if codes.shape != (len(column.matrix), quantizer.row_bytes):
+        raise CorruptData(f"codes of shape {codes.shape}", name)
+    starts = column.starts if isinstance(column, BuiltMulti) else None
+    return Quantized(config, quantizer, codes, starts)
+
+
+# -- files
 
 
 def _file(entry: SegmentEntry, role: str) -> FileEntry:
@@ -96,15 +254,6 @@ def _file(entry: SegmentEntry, role: str) -> FileEntry:
         raise CorruptData(f"segment {entry.id} has no file for {role!r}", MANIFEST) from None
 
 
-def _load_column(
-    storage: Storage, entry: SegmentEntry, place: int, params: EdgeVectorParams
-) -> BuiltDense:
-    shape = (entry.rows, stride_of(params.size))
-    matrix = _read(storage, entry, f"vectors-{place}", shape, np.float32)
-    missing = _bits(storage, entry, f"missing-{place}")
-    return BuiltDense(params.size, metric_of(params.distance), matrix, missing)
-
-
 def _bits(storage: Storage, entry: SegmentEntry, role: str) -> Bits | None:
     if role not in entry.files:
         return None
@@ -112,51 +261,42 @@ def _bits(storage: Storage, entry: SegmentEntry, role: str) -> Bits | None:
 
 
 def _read(
-    storage: Storage, entry: SegmentEntry, role: str, shape: tuple[int, ...], dtype: type
+    storage: Storage,
+    entry: SegmentEntry,
+    role: str,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    memory: Memory = Memory.Cached,
 ) -> NDArray[Any]:
     file = _file(entry, role)
-    array = read_array(storage, file)
+    array = read_array(storage, file, **placed(memory))
     if array.shape != shape or array.dtype != dtype:
         raise CorruptData(f"expected {np.dtype(dtype)} {shape}, found {array.dtype}", file.name)
     return array
 
 
-GraphLayout = list[tuple[str, str, list[int]]]
+def placed(memory: Memory) -> dict[str, bool]:
+    """Return how a file is read whose contents live there."""
+    return {"resident": memory is not Memory.Cold, "locked": memory is Memory.Pinned}
 
 
-def write_graph(storage: Storage, name: str, graph: Graph) -> tuple[FileEntry, GraphLayout]:
-    """Write a graph's arrays, one after the other, as one file; return it and their layout."""
-    arrays = {key: np.ascontiguousarray(array) for key, array in graph.arrays().items()}
-    layout = [(key, array.dtype.str, list(array.shape)) for key, array in arrays.items()]
-    blocks = [array.reshape(-1).view(np.uint8) for array in arrays.values()]
-    size = sum(len(block) for block in blocks)
-    return write_array(storage, name, blocks, np.uint8, (size,)), layout
+def read_laid_out(
+    storage: Storage, entry: SegmentEntry, role: str, memory: Memory
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file whose layout the entry holds under its role."""
+    file = _file(entry, role)
+    return read_packed(storage, file, entry.meta.get(role), **placed(memory))
 
 
-def load_graph(storage: Storage, entry: SegmentEntry, place: int) -> Graph:
+def load_graph(storage: Storage, entry: SegmentEntry, place: int, memory: Memory) -> Graph:
     """Read a graph back; every link is range-checked before a kernel may follow it."""
-    file = entry.files[f"graph-{place}"]
-    packed = read_array(storage, file)
+    role = f"graph-{place}"
     try:
-        layout = entry.meta[f"graph-{place}"]
-        return Graph.from_arrays(_unpacked(packed, layout), entry.rows)
-    except (KeyError, SyntaxError, TypeError, ValueError) as error:
-        raise CorruptData(f"graph of segment {entry.id}: {error!r}", file.name) from error
-
-
-def _unpacked(packed: NDArray[np.uint8], layout: GraphLayout) -> dict[str, NDArray[Any]]:
-    arrays, position = {}, 0
-    for key, dtype, shape in layout:
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        part = packed[position : position + size]
-        if len(part) != size:
-            raise ValueError(f"{key} is cut short")
-        # a copy: the parts lie back to back, and a list of links should begin with a cache line
-        own = aligned(size)
-        own[:] = part
-        arrays[key] = own.view(np.dtype(dtype)).reshape(shape)
-        position += size
-    return arrays
+        return Graph.from_arrays(read_laid_out(storage, entry, role, memory), entry.rows)
+    except ValueError as error:
+        raise CorruptData(
+            f"graph of segment {entry.id}: {error!r}", _file(entry, role).name
+        ) from error
 
 
 # -- field indexes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge.segment.id_tracker import IdRows
-from edge.vectors.dense import Block, Offsets
+from edge.vectors.block import Offsets, Stored, joined, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,11 @@ class StoredVectors:
     """The vectors of one name for a block of rows.
 
     `where` gives the positions in the block that have this vector, ascending; None means all.
-    `block` is float32[len(where), stride], padded and, for cosine, normalised.
+    `block` has a row for each of them.
     """
 
     where: Offsets | None
-    block: Block
+    block: Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class RowBlock:
 
 def _take(column: StoredVectors, keep: Offsets, count: int) -> StoredVectors:
     if column.where is None:
-        return StoredVectors(None, column.block[keep])
+        return StoredVectors(None, take(column.block, keep))
     slot = np.full(count, -1, np.int64)
     slot[column.where] = np.arange(len(column.where))
     kept = slot[keep]
     has = np.flatnonzero(kept >= 0)
-    return StoredVectors(has.astype(np.uint32), column.block[kept[has]])
+    return StoredVectors(has.astype(np.uint32), take(column.block, kept[has]))
 
 
 def merge_vectors(
@@ -64,14 +64,15 @@ def merge_vectors(
 def _overlay(old: StoredVectors, new: StoredVectors, count: int) -> StoredVectors:
     if new.where is None:
         return new
-    block = np.zeros((count, new.block.shape[1]), np.float32)
-    present = np.zeros(count, bool)
+    slot = np.full(count, -1, np.int64)
+    first = 0
     for column in (old, new):
-        where = slice(None) if column.where is None else column.where
-        block[where] = column.block
-        present[where] = True
-    has = np.flatnonzero(present).astype(np.uint32)
-    return StoredVectors(None if len(has) == count else has, block[has])
+        where = np.arange(count) if column.where is None else column.where
+        slot[where] = np.arange(first, first + len(where))
+        first += len(where)
+    has = np.flatnonzero(slot >= 0).astype(np.uint32)
+    block = take(joined([old.block, new.block]), slot[has])
+    return StoredVectors(None if len(has) == count else has, block)
 
 
 def without_vectors(

@@ -10,26 +10,40 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from edge.disk.manifest import SegmentEntry
 from edge.errors import UnknownVector
-from edge.model.config import EdgeConfig, Settings
+from edge.model.config import EdgeConfig, Settings, settings_of
 from edge.model.json_path import canonical
 from edge.model.mark import NO_MARKS, Mark, Marks
 from edge.model.payload import decode_payload, decoder_of
 from edge.model.schema import NO_SCHEMA, IndexedField, Schema
+from edge.model.vector_params import VectorParams
 from edge.payload.field_index import FieldIndex
 from edge.payload.storage import PayloadColumn
 from edge.segment.id_tracker import IdRows, IdTracker, Places
-from edge.vectors.dense import Bits, Block, DenseColumn, Offsets
+from edge.vectors.block import Offsets
+from edge.vectors.column import ABSENT, Column, VectorKey
+from edge.vectors.dense import BuiltDense, GrowingDense
+from edge.vectors.missing import Bits
+from edge.vectors.quantized_column import Quantized
 from edge_kernels import bits
 from edge_kernels.hnsw import Graph
 
 T = TypeVar("T")
+
+Births: TypeAlias = Mapping[str, int]
+"""The operation that made each vector name that the shard was not made with."""
+
+NO_BIRTHS: Births = {}
+
+Names: TypeAlias = Mapping[str, VectorKey]
+"""The vectors that there are, and which columns they are. Replaced, never edited."""
 
 
 class Segment(Protocol):
@@ -61,13 +75,18 @@ class Segment(Protocol):
         ...
 
     @property
-    def vectors(self) -> Mapping[str, DenseColumn]:
-        """The dense columns by name."""
+    def vectors(self) -> Mapping[VectorKey, Column]:
+        """The columns."""
         ...
 
     @property
-    def graphs(self) -> Mapping[str, Graph]:
-        """The HNSW graphs by vector name; none in the tail."""
+    def graphs(self) -> Mapping[VectorKey, Graph]:
+        """The HNSW graphs; none in the tail."""
+        ...
+
+    @property
+    def quantized(self) -> Mapping[VectorKey, Quantized]:
+        """The small forms of columns; none in the tail."""
         ...
 
     def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
@@ -81,7 +100,8 @@ class Segment(Protocol):
 
 
 class SegmentView:
-    """One segment as it was at one moment: (segment, watermark, deleted), and the schema then."""
+    """One segment as it was at one moment: (segment, watermark, deleted), the schema and the
+    vector names then (None: all that the segment has)."""
 
     __slots__ = (
         "_allowed",
@@ -90,6 +110,7 @@ class SegmentView:
         "_once",
         "deleted",
         "deleted_count",
+        "names",
         "schema",
         "segment",
         "watermark",
@@ -101,11 +122,13 @@ class SegmentView:
         watermark: int,
         deleted: Bits | None = None,
         schema: Schema = NO_SCHEMA,
+        names: Names | None = None,
     ) -> None:
         self.segment = segment
         self.watermark = watermark
         self.deleted = deleted
         self.schema = schema
+        self.names = {key.name: key for key in segment.vectors} if names is None else names
         self.deleted_count = 0 if deleted is None else bits.count(deleted, watermark)
         self._allowed: dict[str, Bits | None] = {}
         self._live: Offsets | None = None
@@ -167,12 +190,24 @@ class SegmentView:
                 allowed = bits.and_not(allowed, out)
         return allowed
 
-    def column(self, name: str) -> DenseColumn:
-        """Return the dense column of this name, or raise UnknownVector."""
+    def column(self, name: str) -> Column:
+        """Return the column of this name, or raise UnknownVector."""
         try:
-            return self.segment.vectors[name]
+            return self.column_of(self.names[name])
         except KeyError:
             raise UnknownVector(f"there is no vector named {name!r}") from None
+
+    def column_of(self, key: VectorKey) -> Column:
+        """Return a column; `ABSENT` where the vector came after the segment."""
+        return self.segment.vectors.get(key, ABSENT)
+
+    def graph(self, name: str) -> Graph | None:
+        """Return the graph over the vectors of this name, if there is one."""
+        return self.segment.graphs.get(self.names[name])
+
+    def quantized(self, name: str) -> Quantized | None:
+        """Return the small form of the vectors of this name, if there is one."""
+        return self.segment.quantized.get(self.names[name])
 
     def has_vector(self, name: str) -> Bits:
         """Return the bits of the points that have this vector."""
@@ -180,9 +215,10 @@ class SegmentView:
         everything = bits.ones(self.watermark)
         return everything if missing is None else bits.and_not(everything, missing)
 
-    def has_vector_at(self, offsets: Offsets, name: str) -> NDArray[np.bool_]:
+    def has_vector_at(self, offsets: Offsets, name: str | VectorKey) -> NDArray[np.bool_]:
         """Return bool[m]: which of these points have this vector."""
-        missing = self.column(name).missing(self.watermark)
+        column = self.column_of(name) if isinstance(name, VectorKey) else self.column(name)
+        missing = column.missing(self.watermark)
         if missing is None:
             return np.ones(len(offsets), bool)
         words, shift = offsets >> np.uint32(6), (offsets & np.uint32(63)).astype(np.uint64)
@@ -219,10 +255,15 @@ class SegmentView:
             return None
         return self.segment.index(canonical(key), field, self.watermark)
 
-    def vectors_at(self, offsets: Offsets, name: str) -> tuple[NDArray[np.bool_], Block]:
-        """Return (bool[m] which have it, float32[m, dim]) for one vector name."""
-        column = self.column(name)
-        return self.has_vector_at(offsets, name), column.gather(offsets)[:, : column.dim]
+    def vectors_at(self, offsets: Offsets, name: str) -> list[Any]:
+        """Return the vectors of one name as results hold them; None where a point lacks it."""
+        found: list[Any] = [None] * len(offsets)
+        has = np.flatnonzero(self.has_vector_at(offsets, name))
+        if len(has):
+            shown = self.column(name).shown(offsets[has])
+            for place, vector in zip(has.tolist(), shown, strict=True):
+                found[place] = vector
+        return found
 
     def count_of(self, name: str) -> int:
         """Return how many live points have this vector."""
@@ -231,23 +272,41 @@ class SegmentView:
 
     def bytes_of(self, name: str) -> int:
         """Return the bytes that the live points' vectors of this name take, unpadded."""
-        return self.count_of(name) * self.column(name).dim * 4
+        return self.once(("bytes", name), lambda: self._bytes_of(name))
+
+    def _bytes_of(self, name: str) -> int:
+        column, allowed = self.column(name), self.allowed(name)
+        if allowed is None:
+            return column.sizes(None, self.watermark)
+        if isinstance(column, GrowingDense | BuiltDense):  # all of one size: no need to list them
+            return self.count_of(name) * column.form.vector_bytes
+        return column.sizes(bits.to_offsets(allowed, self.watermark), self.watermark)
 
     def without(self, deleted: Bits) -> SegmentView:
         """Return the same view with other tombstones."""
-        return SegmentView(self.segment, self.watermark, deleted, self.schema)
+        return SegmentView(self.segment, self.watermark, deleted, self.schema, self.names)
 
-    def under(self, schema: Schema) -> SegmentView:
-        """Return the view under a schema; itself where that is its own."""
-        if schema is self.schema:
+    def under(self, schema: Schema, names: Names) -> SegmentView:
+        """Return the view under a schema and names; itself where these are its own."""
+        if schema is self.schema and names is self.names:
             return self
-        return SegmentView(self.segment, self.watermark, self.deleted, schema)
+        return SegmentView(self.segment, self.watermark, self.deleted, schema, names)
 
 
 class ShardView:
     """The whole shard as it was after operation `sequence`; the last segment is the tail."""
 
-    __slots__ = ("config", "marks", "points", "schema", "segments", "sequence", "settings")
+    __slots__ = (
+        "births",
+        "config",
+        "marks",
+        "names",
+        "points",
+        "schema",
+        "segments",
+        "sequence",
+        "settings",
+    )
 
     def __init__(
         self,
@@ -257,9 +316,13 @@ class ShardView:
         settings: Settings,
         schema: Schema = NO_SCHEMA,
         marks: Marks = NO_MARKS,
+        births: Births = NO_BIRTHS,
+        names: Names | None = None,
     ) -> None:
         self.sequence = sequence
-        self.segments = tuple(view.under(schema) for view in segments)
+        self.births = births
+        self.names = _names(config, births) if names is None else names
+        self.segments = tuple(view.under(schema, self.names) for view in segments)
         self.config = config
         self.schema = schema
         self.marks = marks
@@ -276,6 +339,16 @@ class ShardView:
         """Return the view under another schema."""
         return self._with(schema=schema)
 
+    def configured(self, config: EdgeConfig, births: Births) -> ShardView:
+        """Return the view under another config, whose vector names were born so."""
+        settings = replace(settings_of(config), limits=self.settings.limits)
+        return self._with(config=config, settings=settings, births=births, names=None)
+
+    def keys(self) -> dict[VectorKey, VectorParams]:
+        """Return the vectors of the config, and which columns they are."""
+        every: dict[str, VectorParams] = {**self.config.vectors, **self.config.sparse_vectors}
+        return {self.names[name]: params for name, params in every.items()}
+
     def marked(self, mark: Mark) -> ShardView:
         """Return the view with the update of this mark applied."""
         newest = Mark(mark.source, mark.epoch, mark.sequence)
@@ -286,7 +359,7 @@ class ShardView:
         return self._with(settings=settings)
 
     def _with(self, **changed: Any) -> ShardView:
-        rest = ("sequence", "segments", "config", "settings", "schema", "marks")
+        rest = ("sequence", "segments", "config", "settings", "schema", "marks", "births", "names")
         return ShardView(**{name: getattr(self, name) for name in rest} | changed)
 
     def locate(self, wanted: IdRows) -> tuple[NDArray[np.int64], Places]:
@@ -301,3 +374,7 @@ class ShardView:
                     owner[here] = position
                     offset[here] = found[here]
         return owner, offset
+
+
+def _names(config: EdgeConfig, births: Births) -> Names:
+    return {name: VectorKey(name, births.get(name, 0)) for name in config.names()}

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge.model.config import EdgeConfig
 from edge.model.mark import Mark
 from edge.model.schema import Schema
 from edge.segment.appendable import AppendableSegment
 from edge.segment.rows import RowBlock
-from edge.segment.view import SegmentView, ShardView
-from edge.vectors.dense import Bits, Offsets
+from edge.segment.view import Births, SegmentView, ShardView
+from edge.vectors.block import Offsets
+from edge.vectors.missing import Bits
 from edge_kernels import bits
 
 
@@ -29,12 +31,16 @@ class Effect:
     rows: RowBlock | None = None
     schema: Schema | None = None
     """The schema from now on, where it changes."""
+    config: EdgeConfig | None = None
+    """The config from now on, where it changes."""
+    created: str | None = None
+    """The vector name that comes with it."""
 
     @property
     def is_nothing(self) -> bool:
         """Whether carrying it out would change nothing."""
         no_rows = self.rows is None or not len(self.rows)
-        return no_rows and not self.deletes and self.schema is None
+        return no_rows and not self.deletes and self.schema is None and self.config is None
 
 
 def carry_out(
@@ -49,6 +55,10 @@ def carry_out(
         assert isinstance(tail, AppendableSegment)
         tail.use(effect.schema)
         view = view.under(effect.schema)
+    if effect.config is not None:
+        assert isinstance(tail, AppendableSegment)
+        view = view.configured(effect.config, _births(effect, effect.config, view, sequence))
+        tail.hold(view.keys())
     if effect.rows is not None and len(effect.rows):
         assert isinstance(tail, AppendableSegment)
         tail.append(effect.rows, sequence)
@@ -56,6 +66,11 @@ def carry_out(
     if mark is not None:
         view = view.marked(mark)
     return view.of(segments, sequence)
+
+
+def _births(effect: Effect, config: EdgeConfig, view: ShardView, sequence: int) -> Births:
+    kept = {name: birth for name, birth in view.births.items() if config.params_of(name)}
+    return kept if effect.created is None else {**kept, effect.created: sequence}
 
 
 def _bury(view: SegmentView, offsets: Offsets) -> SegmentView:
@@ -70,4 +85,4 @@ def _longer(view: SegmentView, watermark: int) -> SegmentView:
         grown = np.zeros(bits.words_for(watermark), np.uint64)
         grown[: len(deleted)] = deleted
         deleted = grown
-    return SegmentView(view.segment, watermark, deleted, view.schema)
+    return SegmentView(view.segment, watermark, deleted, view.schema, view.names)

@@ -49,4 +49,9 @@ def _having(path: str, view: SegmentView) -> int:
 
 
 def _indexed(view: ShardView) -> int:
-    return sum(part.count_of(name) for part in view.segments for name in part.segment.graphs)
+    return sum(
+        part.count_of(name)
+        for part in view.segments
+        for name in view.config.names()
+        if part.graph(name) is not None or name in view.config.sparse_vectors
+    )

@@ -24,12 +24,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge.disk.storage import Storage
-from edge.model.config import EdgeVectorParams, Settings
+from edge.model.config import Settings, indexing_threads
 from edge.model.schema import Schema
-from edge.segment.builder import Built, GraphPlan, Pulse, add_fields, add_graphs, build_segment
+from edge.model.vector_params import EdgeSparseVectorParams, HnswIndexConfig, VectorParams
+from edge.segment.builder import Built, add_fields, add_indexes, build_segment, is_as_planned
 from edge.segment.immutable import ImmutableSegment
+from edge.segment.indexing import GraphPlan, IndexPlan, Pulse
 from edge.segment.view import SegmentView, ShardView
-from edge.vectors.dense import Offsets
+from edge.segment.writer import Request
+from edge.vectors.block import Offsets
+from edge.vectors.column import VectorKey
 from edge_kernels import bits
 
 KILOBYTE = 1024
@@ -51,7 +55,7 @@ class Job:
     reason: str
     sources: tuple[SegmentView, ...]
     number: int
-    vectors: Mapping[str, EdgeVectorParams]
+    vectors: Mapping[VectorKey, VectorParams]
     settings: Settings
     schema: Schema = field(default_factory=dict)
 
@@ -64,15 +68,15 @@ class Job:
         if self.reason == "fields" and isinstance(first, ImmutableSegment):
             return add_fields(storage, live[0], first, self.schema, self.number, pulse)
         quick = self.reason in ("seal", "tidy")
-        graphs = {} if quick else wanted_graphs(live, self.vectors, self.settings)
+        plans = {} if quick else wanted_indexes(live, self.vectors, self.settings)
+        asked = Request(self.vectors, self.settings, plans, self.schema)
         if (
             self.reason == "index"
             and len(self.sources) == 1
             and isinstance(first, ImmutableSegment)
         ):
-            missing = {name: plan for name, plan in graphs.items() if name not in first.graphs}
-            return add_graphs(storage, live[0], first, missing, pulse)
-        built = build_segment(storage, self.number, live, self.vectors, graphs, pulse, self.schema)
+            return add_indexes(storage, live[0], first, asked, self.number, pulse)
+        built = build_segment(storage, self.number, live, asked, pulse)
         return Built(built.segment, _moves_of_all(self.sources, live, built))
 
 
@@ -84,24 +88,38 @@ def _moves_of_all(
     return [known.get(id(view), nothing) for view, nothing in zip(sources, dead, strict=True)]
 
 
-def wanted_graphs(
-    views: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
-) -> dict[str, GraphPlan]:
-    """Return the graphs that a segment of all these rows should have."""
+def wanted_indexes(
+    views: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
+) -> dict[VectorKey, IndexPlan]:
+    """Return what the vectors of a segment of all these rows should be indexed by."""
     plans = {}
-    for name in vectors:
-        size = sum(view.bytes_of(name) for view in views)
-        hnsw = settings.hnsw[name]
-        if settings.indexing_threshold and hnsw.m and size > settings.indexing_threshold * KILOBYTE:
-            plans[name] = GraphPlan(hnsw.m, max(1, hnsw.ef_construct))
+    for key in vectors:
+        hnsw = settings.hnsw.get(key.name)
+        if hnsw is None or not settings.indexing_threshold:
+            continue
+        size = sum(_size_of(view, key) for view in views)
+        if size > settings.indexing_threshold * KILOBYTE:
+            plans[key] = _plan_of(key.name, hnsw, settings)
     return plans
+
+
+def _size_of(view: SegmentView, key: VectorKey) -> int:
+    """Return the bytes of a vector; none where the view does not know it."""
+    return view.bytes_of(key.name) if view.names.get(key.name) == key else 0
+
+
+def _plan_of(name: str, hnsw: HnswIndexConfig, settings: Settings) -> IndexPlan:
+    graph = None
+    if hnsw.m:
+        graph = GraphPlan(hnsw.m, max(1, hnsw.ef_construct), indexing_threads(hnsw))
+    return IndexPlan(graph, settings.quantization.get(name))
 
 
 def plan(view: ShardView, schema: Schema | None = None) -> Plan | None:
     """Return the next thing worth doing to this view, or None; `schema` is the newest one, where
     it is not the view's."""
     segments = [segment for segment in view.segments if segment.watermark]
-    vectors, settings = view.config.vectors, view.settings
+    vectors, settings = view.keys(), view.settings
     for rule in (_vacuum, _index, _merge):
         found = rule(segments, vectors, settings)
         if found is not None:
@@ -129,11 +147,11 @@ def tidy(view: ShardView) -> Plan | None:
         for segment in view.segments
         if segment.deleted_count > segment.live_count and not segment.segment.graphs
     ]
-    return Plan("tidy", _fitting(worn, view.config.vectors, view.settings)) if worn else None
+    return Plan("tidy", _fitting(worn, view.keys(), view.settings)) if worn else None
 
 
 def _vacuum(
-    segments: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+    segments: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
 ) -> Plan | None:
     for view in segments:
         large = view.watermark >= settings.vacuum_min_vector_number
@@ -143,25 +161,41 @@ def _vacuum(
 
 
 def _index(
-    segments: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+    segments: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
 ) -> Plan | None:
-    plain = [view for view in segments if _lacks_graph([view], vectors, settings)]
+    plain = [view for view in segments if not _is_indexed(view, vectors, settings)]
     if not plain:
         return None
+    if plain[0].segment.graphs:  # what it has is not as the settings are now
+        return Plan("index", frozenset({plain[0].segment.number}))
     unindexed = [view for view in segments if not view.segment.graphs]
     others = [view for view in unindexed if view not in plain]
-    return Plan("index", _fitting(plain + others, vectors, settings))
+    return Plan("index", _fitting([v for v in plain if v in unindexed] + others, vectors, settings))
 
 
-def _lacks_graph(
-    views: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+def _is_indexed(
+    view: SegmentView, vectors: Mapping[VectorKey, VectorParams], settings: Settings
 ) -> bool:
-    wanted = wanted_graphs(views, vectors, settings)
-    return any(name not in view.segment.graphs for view in views for name in wanted)
+    """Whether the segment has the graphs and small forms that its size asks for, as the settings
+    are now."""
+    if view.segment.entry is None and _has_many_sparse(view, vectors, settings):
+        return False  # what is built has an inverted index
+    plans = wanted_indexes([view], vectors, settings)
+    return all(is_as_planned(view.segment, key, plans) for key in plans)
+
+
+def _has_many_sparse(
+    view: SegmentView, vectors: Mapping[VectorKey, VectorParams], settings: Settings
+) -> bool:
+    most = settings.indexing_threshold * KILOBYTE
+    return bool(most) and any(
+        isinstance(params, EdgeSparseVectorParams) and _size_of(view, key) > most
+        for key, params in vectors.items()
+    )
 
 
 def _merge(
-    segments: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+    segments: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
 ) -> Plan | None:
     built = [view for view in segments if view.segment.entry is not None]
     target = settings.default_segment_number or max(2, os.cpu_count() or 1)
@@ -173,7 +207,7 @@ def _merge(
 
 
 def _fitting(
-    candidates: Sequence[SegmentView], vectors: Mapping[str, EdgeVectorParams], settings: Settings
+    candidates: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
 ) -> frozenset[int]:
     """Return the numbers of the first candidates that together stay below max_segment_size."""
     limit = (settings.max_segment_size or SIZE_A_PROCESSOR * (os.cpu_count() or 1)) * KILOBYTE
@@ -187,8 +221,8 @@ def _fitting(
     return frozenset(taken)
 
 
-def _size(view: SegmentView, vectors: Mapping[str, EdgeVectorParams]) -> int:
-    return sum(view.bytes_of(name) for name in vectors)
+def _size(view: SegmentView, vectors: Mapping[VectorKey, VectorParams]) -> int:
+    return sum(_size_of(view, key) for key in vectors)
 
 
 def swapped(view: ShardView, sources: Sequence[SegmentView], built: Built | None) -> ShardView:

@@ -20,22 +20,27 @@ from edge.filter.mask import matches, matching
 from edge.model.check import (
     CheckedClearPayload,
     CheckedCreateFieldIndex,
+    CheckedCreateVector,
     CheckedDeleteFieldIndex,
     CheckedDeletePayload,
     CheckedDeletePoints,
+    CheckedDeleteVector,
     CheckedDeleteVectors,
     CheckedNothing,
     CheckedOperation,
     CheckedOverwritePayload,
+    CheckedSetConfig,
     CheckedSetPayload,
     CheckedUpdateVectors,
     CheckedUpsert,
     Target,
+    recheck_column,
 )
+from edge.model.config import changed, same_storage, with_vector, without_vector
 from edge.model.filter import Filter
 from edge.model.json_path import parse
 from edge.model.payload import decode_payload, encode_payload
-from edge.model.point import PointBatch, VectorColumn
+from edge.model.point import PointBatch
 from edge.model.point_id import decode_id
 from edge.model.update import UpdateMode
 from edge.payload import edit
@@ -43,8 +48,8 @@ from edge.segment.id_tracker import IdRows
 from edge.segment.rows import RowBlock, StoredVectors, merge_vectors, without_vectors
 from edge.segment.view import SegmentView, ShardView
 from edge.store.effect import Effect
-from edge.vectors.dense import Block, Offsets, stored_form
-from edge.vectors.metric import metric_of
+from edge.vectors.block import Offsets, Stored, joined, take
+from edge.vectors.column import stored
 from edge_kernels import bits
 from edge_kernels import ids as id_kernels
 
@@ -81,14 +86,19 @@ def _upsert(operation: CheckedUpsert, view: ShardView) -> Effect:
 def _stored(batch: PointBatch, view: ShardView) -> RowBlock:
     """Return the batch in stored form; of equal ids the last one stays."""
     keep = id_kernels.distinct_last(batch.ids)
-    vectors = {name: _stored_column(name, col, view) for name, col in batch.vectors.items()}
+    vectors = {name: _stored_column(name, batch, view) for name in batch.vectors}
     payloads = batch.payloads or [None] * len(batch.ids)
     return RowBlock(batch.ids, vectors, payloads).take(keep)
 
 
-def _stored_column(name: str, column: VectorColumn, view: ShardView) -> StoredVectors:
-    metric = metric_of(view.config.vectors[name].distance)
-    return StoredVectors(column.rows, stored_form(column.data, metric))
+def _stored_column(name: str, batch: PointBatch, view: ShardView) -> StoredVectors:
+    column = batch.vectors[name]
+    # since whoever let it through looked, the name may have become another vector, or none
+    recheck_column(name, column, len(batch), view.config)
+    params = view.config.params_of(name)
+    assert params is not None
+    block = stored(params, column.data, column.lengths, column.indices)
+    return StoredVectors(column.rows, block)
 
 
 def _admitted(
@@ -203,13 +213,13 @@ def _last_vectors(batch: PointBatch, view: ShardView) -> tuple[IdRows, dict[str,
     ids, inverse = np.unique(batch.ids, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     fresh = {}
-    for name, column in batch.vectors.items():
-        stored = _stored_column(name, column, view)
-        owner = inverse if stored.where is None else inverse[stored.where]
+    for name in batch.vectors:
+        known = _stored_column(name, batch, view)
+        owner = inverse if known.where is None else inverse[known.where]
         last = np.full(len(ids), -1, np.int64)
         last[owner] = np.arange(len(owner))  # of equal owners the last assignment stays
         has = np.flatnonzero(last >= 0)
-        fresh[name] = StoredVectors(has.astype(np.uint32), stored.block[last[has]])
+        fresh[name] = StoredVectors(has.astype(np.uint32), take(known.block, last[has]))
     return ids, fresh
 
 
@@ -219,7 +229,7 @@ def _reordered(column: StoredVectors, order: Offsets, count: int) -> StoredVecto
     slot[np.arange(count) if column.where is None else column.where] = np.arange(len(column.block))
     picked = slot[order]
     has = np.flatnonzero(picked >= 0)
-    return StoredVectors(has.astype(np.uint32), column.block[picked[has]])
+    return StoredVectors(has.astype(np.uint32), take(column.block, picked[has]))
 
 
 def _delete_vectors(operation: CheckedDeleteVectors, view: ShardView) -> Effect:
@@ -287,6 +297,29 @@ def _delete_field_index(operation: CheckedDeleteFieldIndex, view: ShardView) -> 
     return Effect(schema=kept)
 
 
+# -- vector names and settings
+
+
+def _create_vector(operation: CheckedCreateVector, view: ShardView) -> Effect:
+    known = view.config.params_of(operation.name)
+    if known is not None:
+        same_storage(operation.name, operation.vector, known)
+        return Effect()
+    config = with_vector(view.config, operation.name, operation.vector)
+    return Effect(config=config, created=operation.name)
+
+
+def _delete_vector(operation: CheckedDeleteVector, view: ShardView) -> Effect:
+    if view.config.params_of(operation.name) is None:
+        return Effect()
+    return Effect(config=without_vector(view.config, operation.name))
+
+
+def _set_config(operation: CheckedSetConfig, view: ShardView) -> Effect:
+    config = changed(view.config, operation.settings)
+    return Effect() if config == view.config else Effect(config=config)
+
+
 # -- whole rows, to be written anew
 
 
@@ -298,20 +331,24 @@ def _rows_of(groups: list[Group], view: ShardView) -> RowBlock:
         for group in groups
         for offset in group.offsets.tolist()
     ]
-    vectors = {name: _column_of(groups, name) for name in view.config.vectors}
+    vectors = {name: found for name in view.config.names() if (found := _column_of(groups, name))}
     return RowBlock(ids, vectors, payloads)
 
 
-def _column_of(groups: list[Group], name: str) -> StoredVectors:
+def _column_of(groups: list[Group], name: str) -> StoredVectors | None:
+    """Return the vectors of one name that the groups have; None where they have none."""
     has: list[NDArray[np.bool_]] = []
-    blocks: list[Block] = []
+    blocks: list[Stored] = []
     for group in groups:
         present = group.view.has_vector_at(group.offsets, name)
         has.append(present)
-        blocks.append(group.view.column(name).gather(group.offsets[present]))
+        if present.any():
+            blocks.append(group.view.column(name).take(group.offsets[present]))
+    if not blocks:
+        return None
     there = np.concatenate(has)
     where = None if there.all() else np.flatnonzero(there).astype(np.uint32)
-    return StoredVectors(where, np.concatenate(blocks))
+    return StoredVectors(where, joined(blocks))
 
 
 def _replaced(groups: list[Group], rows: RowBlock) -> Effect:
@@ -330,5 +367,8 @@ PREPARE: dict[type, Callable[[Any, ShardView], Effect]] = {
     CheckedClearPayload: _clear_payload,
     CheckedCreateFieldIndex: _create_field_index,
     CheckedDeleteFieldIndex: _delete_field_index,
+    CheckedCreateVector: _create_vector,
+    CheckedDeleteVector: _delete_vector,
+    CheckedSetConfig: _set_config,
     CheckedNothing: lambda operation, view: Effect(),
 }

@@ -46,6 +46,9 @@ from edge.model.check import CheckedOperation, check
 from edge.model.config import (
     Durability,
     EdgeConfig,
+    Settings,
+    adopted,
+    change_of,
     decode_config,
     encode_config,
     resolve,
@@ -53,17 +56,19 @@ from edge.model.config import (
 )
 from edge.model.limits import WIDEST_LIMITS
 from edge.model.mark import Mark, check_mark, decode_marks, encode_marks, is_applied
-from edge.model.schema import Schema, decode_schema, encode_schema
-from edge.model.update import UpdateOperation
+from edge.model.schema import decode_schema, encode_schema
+from edge.model.update import SetConfig, UpdateOperation
+from edge.model.vector_params import VectorParams
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built
-from edge.segment.immutable import load_segment
+from edge.segment.immutable import load_segment, without_files_of
 from edge.segment.view import SegmentView, ShardView
 from edge.store import optimization
 from edge.store.effect import Effect, carry_out
 from edge.store.optimization import Job, Plan
 from edge.store.prepare import prepare
-from edge.vectors.dense import Bits
+from edge.vectors.column import VectorKey
+from edge.vectors.missing import Bits
 
 Outcome = int | EdgeError
 """The sequence number that an operation is part of, or why it was refused."""
@@ -92,12 +97,9 @@ class Store:
         self._manifest = state
         self._tombstones: dict[int, tuple[Bits, FileEntry]] = {}
         self._next_number = state.next_segment
-        self.config = config
-        self.settings = settings_of(config)
         self.read_only: str | None = None
         self._promised_at: float | None = None
         self.sealing: ShardView | None = None
-        self._seal_beyond = self.settings.checkpoint_bytes
         self._has_written = False
         self.is_followed = False
         """Whether `changes` are kept."""
@@ -105,9 +107,12 @@ class Store:
         schema = decode_schema(state.schema)
         marks = decode_marks(state.marks)
         self.durable = ShardView(
-            state.sequence, self._load_segments(), config, self.settings, schema, marks
+            state.sequence, (), config, settings_of(config), schema, marks, state.births
         )
-        self.view = self.durable.of((*self.durable.segments, self._new_tail(schema)))
+        self.durable = self.durable.of(self._load_segments())
+        self.view = self.durable
+        self.view = self.view.of((*self.view.segments, self._new_tail()))
+        self._seal_beyond = self.settings.checkpoint_bytes
 
     # -- opening and closing
 
@@ -265,7 +270,6 @@ class Store:
             state,
             generation=self._manifest.generation + 1,
             next_segment=self._next_number,
-            config=encode_config(self.config),
         )
         try:
             manifest.store(self.storage, state, previous=self._manifest)
@@ -276,11 +280,20 @@ class Store:
             raise
         self._manifest = state
 
-    def keep_config(self) -> None:
-        """Write down the config that the shard was opened with, if the disk takes it: the next
-        manifest holds it in any case, and a shard must load from a disk that is full."""
-        with suppress(StorageFault):
-            self._publish(self._manifest)
+    def tune(self, provided: EdgeConfig) -> None:
+        """Go on under the config that the shard is opened with. ValidationError where its vectors
+        are not those that are stored.
+
+        It is written down if the disk takes it, because a shard must load from a disk that is full.
+        """
+        wanted = resolve(provided, self.config)
+        if wanted != self.config:  # the log says otherwise, so it has to say this as well
+            self._commit_one(SetConfig(change_of(wanted)), None)
+            self.view = self.view.configured(wanted, self.view.births)
+        if self.durable.config != decode_config(self._manifest.config):
+            with suppress(StorageFault):
+                config = encode_config(self.durable.config)
+                self._publish(msgspec.structs.replace(self._manifest, config=config))
 
     def clear_away(self) -> None:
         """Remove what a crash left half made. A disk that refuses it must not stop a load."""
@@ -326,7 +339,7 @@ class Store:
             self._rotate()
             self.sealing = self.view
             kept = tuple(view for view in self.view.segments if view.watermark)
-            self.view = self.view.of((*kept, self._new_tail(self.view.schema)))
+            self.view = self.view.of((*kept, self._new_tail()))
         tails = tuple(view for view in self.sealing.segments if view.segment.entry is None)
         return self._job(Plan("seal", frozenset()), tails)
 
@@ -358,14 +371,22 @@ class Store:
         return self._job(plan, tuple(sources))
 
     def _job(self, plan: Plan, sources: tuple[SegmentView, ...]) -> Job:
+        # a tail has nothing of a vector that was taken away while it grew
+        base = self.sealing if plan.reason == "seal" and self.sealing else self.durable
         return Job(
             plan.reason,
             sources,
             self._number(),
-            self.config.vectors,
+            self._known_vectors(base),
             self.settings,
             self.view.schema,
         )
+
+    def _known_vectors(self, durable: ShardView) -> dict[VectorKey, VectorParams]:
+        """Return the vectors that any of the views knows: what one of them has lost, another may
+        be asked for when the log is replayed on it."""
+        views = (durable, self.sealing, self.view)
+        return {key: params for view in views if view for key, params in view.keys().items()}
 
     def _number(self) -> int:
         """Return a number that no segment and no tombstone file had before."""
@@ -402,7 +423,10 @@ class Store:
     def _persist(self, durable: ShardView, built: Built | None) -> None:
         entries: list[SegmentEntry] = []
         try:
-            entries.extend(map(self._entry_of, durable.segments))  # keeps those before a fault
+            # a column that only a later view knows is in a file by now, and will be asked for
+            keys = self._known_vectors(durable)
+            # one by one: those before a fault are kept
+            entries.extend(without_files_of(self._entry_of(v), keys) for v in durable.segments)
             self._publish(
                 msgspec.structs.replace(
                     self._manifest,
@@ -411,6 +435,8 @@ class Store:
                     segments=tuple(entries),
                     schema=encode_schema(durable.schema) if durable.schema else b"",
                     marks=encode_marks(durable.marks) if durable.marks else b"",
+                    config=encode_config(durable.config),
+                    births=dict(durable.births),
                 )
             )
         except StorageFault:
@@ -455,14 +481,17 @@ class Store:
     def _load_segments(self) -> tuple[SegmentView, ...]:
         views = []
         for entry in self._manifest.segments:
-            segment, deleted = load_segment(self.storage, entry, self.config.vectors)
+            keys, settings = self.durable.keys(), self.durable.settings
+            segment, deleted = load_segment(self.storage, entry, keys, settings)
             views.append(SegmentView(segment, entry.rows, deleted))
             if deleted is not None:
                 self._tombstones[entry.id] = (deleted, entry.files["deleted"])
         return tuple(views)
 
-    def _new_tail(self, schema: Schema) -> SegmentView:
-        return SegmentView(AppendableSegment(self._number(), self.config.vectors, schema), 0)
+    def _new_tail(self) -> SegmentView:
+        view = self.view
+        tail = AppendableSegment(self._number(), view.keys(), view.schema)
+        return SegmentView(tail, 0, schema=view.schema, names=view.names)
 
     def replay(self) -> None:
         """Carry out what the log has and the manifest does not.
@@ -474,7 +503,8 @@ class Store:
         for record in self._wal.replay():
             effect, mark = self._logged(record, view)
             view = carry_out(effect, view, record.sequence, mark)
-        self.view = view.with_settings(self.settings)
+        limits = self.settings.limits
+        self.view = view.with_settings(msgspec.structs.replace(view.settings, limits=limits))
         if self.sequence > self.synced:  # whoever wrote it was promised a sync, and crashed
             self._sync_soon(self.settings.durability)
 
@@ -488,6 +518,16 @@ class Store:
             raise CorruptData(f"log record {record.sequence}: {fault}", where) from fault
 
     # -- looking
+
+    @property
+    def config(self) -> EdgeConfig:
+        """The config as it is now."""
+        return self.view.config
+
+    @property
+    def settings(self) -> Settings:
+        """The config as it is now, with its defaults."""
+        return self.view.settings
 
     @property
     def sequence(self) -> int:
@@ -539,14 +579,13 @@ def _create(storage: Storage, config: EdgeConfig) -> Store:
 
 def _load(storage: Storage, state: Manifest, config: EdgeConfig | None) -> Store:
     known = decode_config(state.config)
-    resolved = resolve(config, known)
     wal = Wal.open(
         storage, first=state.sequence + 1, durable=state.durable, shard=state.shard, create=False
     )
-    store = Store(storage, resolved, state, wal)
+    store = Store(storage, known if config is None else adopted(config, known), state, wal)
     store.replay()
-    if resolved != known:
-        store.keep_config()
+    if config is not None:
+        store.tune(config)
     store.clear_away()
     return store
 

@@ -1,9 +1,8 @@
-"""The float32 column of one named vector, by offset.
+"""The column of one named dense vector, by offset.
 
 Invariants
 - A row below the watermark of any view never changes and never moves.
-- Rows are `stride` floats wide (the dimension rounded up to 16), the rest zero, cosine rows
-  normalised: what is stored is what the kernels read.
+- Rows are in their `Form`: what is stored is what the kernels read.
 - A point without this vector has a zero row and its bit set in `missing`.
 """
 
@@ -11,86 +10,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_kernels import bits, rows
-from edge_kernels.distance import COSINE, stride_of
-
-Block = NDArray[np.float32]
-Bits = NDArray[np.uint64]
-Offsets = NDArray[np.uint32]
+from edge.vectors.block import Matrix, Offsets, Ragged, Stored
+from edge.vectors.form import Form
+from edge.vectors.missing import Bits, GrowingMissing
+from edge_kernels import rows
 
 CHUNK_BYTES = 4 << 20  # from this size on, numpy asks the kernel for huge pages
-
-
-class DenseColumn(Protocol):
-    """What a reader may ask of a dense column, growing or built."""
-
-    dim: int
-    stride: int
-    metric: int
-
-    def chunks(self, count: int) -> Iterator[tuple[int, Block]]:
-        """Yield (offset of the first row, float32[rows, stride]) up to `count` rows."""
-        ...
-
-    def gather(self, offsets: Offsets, out: Block | None = None) -> Block:
-        """Return float32[len(offsets), stride] of these rows, in this order: `out`, or new."""
-        ...
-
-    def missing(self, count: int) -> Bits | None:
-        """Return the bits of the points below `count` that lack the vector; None if none does."""
-        ...
-
-
-def stored_form(vectors: Block, metric: int) -> Block:
-    """Return float32[n, stride]: the vectors padded and, for cosine, normalised."""
-    count, dim = vectors.shape
-    block = np.zeros((count, stride_of(dim)), np.float32)
-    rows.copy_padded(vectors, block)
-    if metric == COSINE:
-        rows.normalise(block)
-    return block
-
-
-def stored_query(vector: Block, metric: int) -> Block:
-    """Return float32[stride]: one query in the form that the kernels compare with stored rows."""
-    row = np.zeros(stride_of(len(vector)), np.float32)
-    row[: len(vector)] = vector
-    if metric == COSINE:
-        rows.normalise(row.reshape(1, -1))
-    return row
 
 
 class GrowingDense:
     """A dense column that only grows: fixed chunks, filled in order by one writer."""
 
-    def __init__(self, dim: int, metric: int) -> None:
-        self.dim = dim
-        self.stride = stride_of(dim)
-        self.metric = metric
-        per_chunk = max(1, CHUNK_BYTES // (self.stride * 4))
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        per_chunk = max(1, CHUNK_BYTES // form.row_bytes)
         self._rows_per_chunk = max(64, 1 << (per_chunk.bit_length() - 1))
-        self._chunks: list[Block] = []
-        self._missing: Bits | None = None
+        self._chunks: list[Matrix] = []
+        self._missing = GrowingMissing()
 
-    def append(self, start: int, count: int, where: Offsets | None, block: Block) -> None:
+    def append(self, start: int, count: int, where: Offsets | None, block: Stored) -> None:
         """Fill offsets start..start+count-1; `where` says which of them have a row (None: all)."""
+        assert not isinstance(block, Ragged)
         while len(self._chunks) * self._rows_per_chunk < start + count:
-            self._chunks.append(np.zeros((self._rows_per_chunk, self.stride), np.float32))
+            shape = (self._rows_per_chunk, self.form.width)
+            self._chunks.append(np.zeros(shape, self.form.dtype))
         if where is None:
             self._fill(start, block)
             return
         for position, run in _runs(where):
             self._fill(start + int(where[position]), block[position : position + run])
-        lacking = np.ones(count, bool)
-        lacking[where] = False
-        self._mark_missing(start, np.flatnonzero(lacking))
+        self._missing.append(start, count, where)
 
-    def _fill(self, start: int, block: Block) -> None:
+    def _fill(self, start: int, block: Matrix) -> None:
         done = 0
         while done < len(block):
             chunk, row = divmod(start + done, self._rows_per_chunk)
@@ -98,26 +54,15 @@ class GrowingDense:
             self._chunks[chunk][row : row + take] = block[done : done + take]
             done += take
 
-    def _mark_missing(self, start: int, positions: NDArray[np.intp]) -> None:
-        if not len(positions):
-            return
-        words = bits.words_for(start + int(positions[-1]) + 1)
-        if self._missing is None or len(self._missing) < words:
-            grown = np.zeros(max(16, words * 2), np.uint64)
-            if self._missing is not None:
-                grown[: len(self._missing)] = self._missing
-            self._missing = grown
-        bits.set_bits(self._missing, (positions + start).astype(np.uint32))
-
-    def chunks(self, count: int) -> Iterator[tuple[int, Block]]:
-        """Yield (offset of the first row, float32[rows, stride]) up to `count` rows."""
+    def chunks(self, count: int) -> Iterator[tuple[int, Matrix]]:
+        """Yield (offset of the first row, matrix [rows, width]) up to `count` rows."""
         size = self._rows_per_chunk
         for base in range(0, count, size):
             yield base, self._chunks[base // size][: count - base]
 
-    def gather(self, offsets: Offsets, out: Block | None = None) -> Block:
-        """Return float32[len(offsets), stride] of these rows, in this order: `out`, or new."""
-        block = np.empty((len(offsets), self.stride), np.float32) if out is None else out
+    def gather(self, offsets: Offsets, out: Matrix | None = None) -> Matrix:
+        """Return [len(offsets), width] of these rows, in this order: `out`, or new."""
+        block = np.empty((len(offsets), self.form.width), self.form.dtype) if out is None else out
         size = self._rows_per_chunk
         borders = np.flatnonzero(np.diff(offsets // size)) + 1
         for first, last in pairwise([0, *borders.tolist(), len(offsets)]):
@@ -127,44 +72,66 @@ class GrowingDense:
                 rows.gather(self._chunks[chunk], local, block[first:last])
         return block
 
+    def take(self, offsets: Offsets) -> Stored:
+        """Return these rows in stored form."""
+        return self.gather(offsets)
+
+    def shown(self, offsets: Offsets) -> list[Any]:
+        """Return what these rows hold, as lists of numbers."""
+        return shown(self.form, self.gather(offsets))
+
+    def sizes(self, offsets: Offsets | None, count: int) -> int:
+        """Return the bytes that these rows (None: `count` of them) take, unpadded."""
+        return (count if offsets is None else len(offsets)) * self.form.vector_bytes
+
     def missing(self, count: int) -> Bits | None:
         """Return the bits of the points below `count` that lack the vector; None if none does."""
-        if self._missing is None:
-            return None
-        words = bits.ones(count)
-        known = self._missing[: len(words)]
-        words[: len(known)] &= known
-        words[len(known) :] = 0
-        return words if words.any() else None
+        return self._missing.below(count)
 
 
 class BuiltDense:
     """A dense column of an immutable segment: one matrix."""
 
-    def __init__(self, dim: int, metric: int, matrix: Block, missing: Bits | None) -> None:
-        self.dim = dim
-        self.stride = matrix.shape[1]
-        self.metric = metric
+    def __init__(self, form: Form, matrix: Matrix, missing: Bits | None) -> None:
+        self.form = form
         self.matrix = matrix
         self._missing = missing
 
-    def chunks(self, count: int) -> Iterator[tuple[int, Block]]:
+    def chunks(self, count: int) -> Iterator[tuple[int, Matrix]]:
         """Yield the one matrix, with offset 0."""
         if count:
             yield 0, self.matrix[:count]
 
-    def gather(self, offsets: Offsets, out: Block | None = None) -> Block:
-        """Return float32[len(offsets), stride] of these rows, in this order: `out`, or new."""
-        block = np.empty((len(offsets), self.stride), np.float32) if out is None else out
+    def gather(self, offsets: Offsets, out: Matrix | None = None) -> Matrix:
+        """Return [len(offsets), width] of these rows, in this order: `out`, or new."""
+        block = np.empty((len(offsets), self.form.width), self.form.dtype) if out is None else out
         rows.gather(self.matrix, offsets, block)
         return block
+
+    def take(self, offsets: Offsets) -> Stored:
+        """Return these rows in stored form."""
+        return self.gather(offsets)
+
+    def shown(self, offsets: Offsets) -> list[Any]:
+        """Return what these rows hold, as lists of numbers."""
+        return shown(self.form, self.gather(offsets))
+
+    def sizes(self, offsets: Offsets | None, count: int) -> int:
+        """Return the bytes that these rows (None: `count` of them) take, unpadded."""
+        return (count if offsets is None else len(offsets)) * self.form.vector_bytes
 
     def missing(self, count: int) -> Bits | None:
         """Return the bits of the points that lack the vector; None if none does."""
         return self._missing
 
 
-def _runs(where: Offsets) -> Iterator[tuple[int, int]]:
+def shown(form: Form, matrix: Matrix) -> list[Any]:
+    """Return stored rows as lists of numbers."""
+    found: list[Any] = form.numbers(matrix).tolist()
+    return found
+
+
+def _runs(where: NDArray[Any]) -> Iterator[tuple[int, int]]:
     """Yield (position, length) of each run of consecutive values in ascending `where`."""
     if not len(where):
         return

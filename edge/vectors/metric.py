@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.model.config import Distance
+from edge.model.vector_params import Distance
 from edge_kernels.distance import COSINE, DOT, EUCLID, MANHATTAN
 
 _CODES = {

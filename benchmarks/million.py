@@ -1,0 +1,134 @@
+"""A million vectors of 384 floats on a robot: originals on disk, int8 and the graph in memory.
+
+    python -m benchmarks.million [POINTS] [FOLDER]
+
+Writes, indexes and loads a shard whose vectors are Cold and whose scalar quantization is Pinned,
+each step in a process of its own, and prints the seconds and the megabytes that stay resident. No
+peer: it shows that what it takes is below 1 GiB.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edge.blocking as edge
+from benchmarks.fresh import peak_mb, size_of
+from benchmarks.vectors import resident_mb
+
+POINTS = 1_000_000
+DIM = 384
+BATCH = 1_000
+QUERIES = 200
+TOP = 10
+
+
+def blocks(points: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield clustered vectors, as embeddings are."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((2_000, DIM), np.float32)
+    for first in range(0, points, BATCH):
+        near = centres[rng.integers(0, len(centres), min(BATCH, points - first))]
+        yield first, near + 0.6 * rng.standard_normal(near.shape, np.float32)
+
+
+def config() -> edge.EdgeConfig:
+    """Originals on disk, one byte an element in memory."""
+    return edge.EdgeConfig(
+        edge.EdgeVectorParams(DIM, edge.Distance.Cosine, memory=edge.Memory.Cold),
+        hnsw_config=edge.HnswIndexConfig(16, 100, 10_000, max_indexing_threads=2),
+        quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8),
+        optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=4_000_000),
+    )
+
+
+def write(path: str, points: int) -> dict[str, Any]:
+    """Store and index everything."""
+    began = time.perf_counter()
+    with edge.EdgeShard.create(path, config()) as shard:
+        for first, block in blocks(points):
+            shard.upsert_arrays(np.arange(first, first + len(block)), block)
+        written = time.perf_counter() - began
+        shard.optimize()
+    return {
+        "write_s": written,
+        "optimize_s": time.perf_counter() - began - written,
+        "peak_mb": peak_mb(),
+        "disk_mb": size_of(Path(path))[1],
+    }
+
+
+def serve(path: str, points: int) -> dict[str, Any]:
+    """Load, ask, and say what stays in memory and how much of the exact answers was found."""
+    _, block = next(blocks(points))
+    rng = np.random.default_rng(1)
+    asked = block[:QUERIES] + 0.3 * rng.standard_normal((QUERIES, DIM), np.float32)
+    began = time.perf_counter()
+    with edge.EdgeShard.load(path) as shard:
+        loaded = time.perf_counter() - began
+        took, answers = timed(shard, asked, exact=False)
+        resident, peak = resident_mb(), peak_mb()
+        _, truth = timed(shard, asked[:20], exact=True)
+    found = sum(len(a & b) for a, b in zip(answers, truth, strict=False)) / (20 * TOP)
+    return {
+        "load_s": loaded,
+        "queries_a_second": QUERIES / took,
+        "recall": found,
+        "resident_mb": resident,
+        "peak_mb": peak,
+    }
+
+
+def timed(
+    shard: edge.EdgeShard, asked: NDArray[np.float32], exact: bool
+) -> tuple[float, list[set[Any]]]:
+    """Return the seconds that the queries take, and the ids that each finds."""
+    params = edge.SearchParams(
+        hnsw_ef=128, exact=exact, quantization=edge.QuantizationSearchParams(oversampling=2.0)
+    )
+    began = time.perf_counter()
+    answers = [
+        {
+            hit.id
+            for hit in shard.query(
+                edge.QueryRequest(limit=TOP, query=edge.Query.Nearest(vector), params=params)
+            )
+        }
+        for vector in asked
+    ]
+    return time.perf_counter() - began, answers
+
+
+STEPS: dict[str, Callable[[str, int], dict[str, Any]]] = {"write": write, "serve": serve}
+
+
+def main() -> None:
+    """Run one step, or both, each in a process of its own."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in STEPS:
+        step, path, points = arguments
+        print(json.dumps(STEPS[step](path, int(points))))
+        return
+    points = int(arguments[0]) if arguments else POINTS
+    folder = arguments[1] if len(arguments) > 1 else None
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        for step in STEPS:
+            command = [sys.executable, "-m", "benchmarks.million", step, f"{made}/shard"]
+            done = subprocess.run(
+                [*command, str(points)], stdout=subprocess.PIPE, check=True, text=True
+            )
+            for name, value in json.loads(done.stdout).items():
+                print(f"{step:6} {name:18} {value:10,.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

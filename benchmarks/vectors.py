@@ -1,0 +1,312 @@
+"""Every kind of vector beside qdrant-edge: sparse, multivectors, small types, quantized.
+
+Each kind is one shard that is filled, optimized, closed and loaded in a fresh process, which asks:
+its resident memory is that of serving alone. Searches sweep what trades speed for recall, and the
+table shows the speed where recall crosses TARGET_RECALL (or the first setting beyond it).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import data
+from benchmarks.engines import ENGINES, Engine
+from benchmarks.fresh import peak_mb, size_of
+from benchmarks.tasks import QUICK, TARGET_RECALL, Results, Sizes, Stopwatch, timed
+
+TOP = 10
+EFS = (16, 32, 64, 128, 256)
+OVERSAMPLINGS = (1.0, 2.0, 4.0)
+BATCH = 500
+TOKENS, TOKEN_DIM, QUERY_TOKENS = 16, 128, 16
+
+
+class Setting(NamedTuple):
+    """One way to search: candidates of the graph, and how many times the limit is rescored."""
+
+    ef: int | None
+    oversampling: float | None = None
+
+
+class Kind(NamedTuple):
+    """A kind of vector: how a shard is configured for it, and how it is searched."""
+
+    title: str
+    configure: Callable[[Engine], Any]
+    settings: tuple[Setting, ...]
+    exact: bool = False
+
+
+def vectors(engines: Sequence[Engine], sizes: Sizes, folder: Path, results: Results) -> None:
+    """Measure each kind, the engines taking turns."""
+    rows = 3_000 if sizes is QUICK else None
+    for name in KINDS:
+        for turn in range(1 if sizes is QUICK else 3):
+            order = engines if turn % 2 == 0 else engines[::-1]
+            for engine in order:
+                path = folder / f"{engine.name}-{name}"
+                if turn == 0:
+                    built = served("build", engine, path, kind=name, rows=rows)
+                    report_build(KINDS[name].title, engine.name, built, results)
+                found = served("ask", engine, path, kind=name, rows=rows, queries=sizes.queries)
+                report_search(KINDS[name].title, engine.name, found, results)
+
+
+def report_build(title: str, engine: str, built: dict[str, Any], results: Results) -> None:
+    """Add what writing and indexing took."""
+    results.add(f"{title}: write", engine, "s", built["write"], built["write_cpu"])
+    results.add(f"{title}: optimize", engine, "s", built["optimize"], built["optimize_cpu"])
+    results.add(f"{title}: on disk (allocated)", engine, "MB", built["disk"])
+
+
+def report_search(title: str, engine: str, found: dict[str, Any], results: Results) -> None:
+    """Add the speed of the first setting that reaches the recall, and the memory of serving."""
+    best = next(
+        (one for one in found["swept"] if one["recall"] >= TARGET_RECALL), found["swept"][-1]
+    )
+    task = f"{title}: search at recall@{TOP} >= {TARGET_RECALL}"
+    results.add(task, engine, "queries/s", best["speed"], best["cpu"], True)
+    results.add(f"{title}: recall@{TOP} there", engine, "", best["recall"], None, True)
+    results.add(f"{title}: resident while serving", engine, "MB", found["resident"])
+
+
+def served(task: str, engine: Engine, path: Path, **options: Any) -> dict[str, Any]:
+    """Run a task in a fresh process; return its answer."""
+    command = [sys.executable, "-m", "benchmarks.vectors", task, engine.name, str(path)]
+    done = subprocess.run(
+        [*command, json.dumps(options)], stdout=subprocess.PIPE, check=True, text=True
+    )
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+# ---- configs ----
+
+
+def indexed(engine: Engine, m: int = 16, **parts: Any) -> Any:
+    """A config whose graphs (m 0: none) are built from the first kilobytes on, in one segment."""
+    api = engine.api
+    return api.EdgeConfig(
+        hnsw_config=api.HnswIndexConfig(m, 100, 10, max_indexing_threads=1),
+        optimizers=api.EdgeOptimizersConfig(
+            default_segment_number=1, max_segment_size=4_000_000, indexing_threshold=100
+        ),
+        **parts,
+        **engine.extra_config(),
+    )
+
+
+def dense(engine: Engine, **parts: Any) -> Any:
+    """Cosine vectors of 384."""
+    api = engine.api
+    return indexed(engine, vectors=api.EdgeVectorParams(384, api.Distance.Cosine, **parts))
+
+
+def as_float16(engine: Engine) -> Any:
+    """Float16."""
+    return dense(engine, datatype=engine.api.VectorStorageDatatype.Float16)
+
+
+def as_int8(engine: Engine) -> Any:
+    """Int8 in memory beside the originals."""
+    api = engine.api
+    small = api.ScalarQuantizationConfig(api.ScalarType.Int8, quantile=0.99, always_ram=True)
+    return dense(engine, quantization_config=small)
+
+
+def as_binary(engine: Engine) -> Any:
+    """One bit in memory beside the originals."""
+    api = engine.api
+    small = api.BinaryQuantizationConfig(
+        always_ram=True,
+        query_encoding=api.BinaryQuantizationQueryEncoding.Scalar8Bits,
+    )
+    return dense(engine, quantization_config=small)
+
+
+def as_sparse(engine: Engine) -> Any:
+    """Sparse vectors of Bm25, weighed by how rare a word is."""
+    api = engine.api
+    return indexed(
+        engine, sparse_vectors={"s": api.EdgeSparseVectorParams(modifier=api.Modifier.Idf)}
+    )
+
+
+def as_multi(engine: Engine) -> Any:
+    """Sixteen vectors of 128 a point, compared one by one."""
+    api = engine.api
+    many = api.MultiVectorConfig(api.MultiVectorComparator.MaxSim)
+    params = api.EdgeVectorParams(TOKEN_DIM, api.Distance.Cosine, multivector_config=many)
+    return indexed(engine, m=0, vectors={"m": params})
+
+
+GRAPH = tuple(Setting(ef) for ef in EFS)
+RESCORED = tuple(Setting(ef, factor) for ef in EFS for factor in OVERSAMPLINGS)
+
+KINDS = {
+    "float32": Kind("float32", dense, GRAPH),
+    "float16": Kind("float16", as_float16, GRAPH),
+    "int8": Kind("int8, rescored", as_int8, RESCORED),
+    "binary": Kind("binary, rescored", as_binary, RESCORED),
+    "sparse": Kind("sparse, Bm25 with Idf", as_sparse, (Setting(None),), exact=True),
+    "multi": Kind("MaxSim 16 x 128, exact", as_multi, (Setting(None),), exact=True),
+}
+
+# ---- data ----
+
+
+def rows_of(kind: str, engine: Engine, rows: int | None) -> Iterator[list[Any]]:
+    """Yield batches of points."""
+    point = engine.api.Point
+    makers = {"sparse": sparse_vectors, "multi": multi_vectors}
+    if kind in makers:
+        points: list[Any] = []
+        for i, vector in enumerate(makers[kind](engine, rows)):
+            points.append(point(i, vector))
+            if len(points) == BATCH:
+                yield points
+                points = []
+        if points:
+            yield points
+        return
+    for first, block, _ in data.stream(rows, BATCH):
+        yield [point(first + i, row) for i, row in enumerate(block.tolist())]
+
+
+def texts(rows: int | None) -> list[str]:
+    """The texts of the data set."""
+    found = data.load(rows, 1)
+    return [str(payload.get("text", "")) for payload in found.payloads]
+
+
+def sparse_vectors(engine: Engine, rows: int | None) -> Iterator[dict[str, Any]]:
+    """What the engine's own Bm25 makes of the texts."""
+    embed = engine.api.Bm25().embed_document
+    for text in texts(rows):
+        yield {"s": embed(text)}
+
+
+def multi_vectors(engine: Engine, rows: int | None) -> Iterator[dict[str, Any]]:
+    """Clustered tokens, as late interaction makes them."""
+    count = min(rows or 10_000, 10_000)
+    for block in token_blocks(count, seed=1):
+        yield {"m": block.tolist()}
+
+
+def token_blocks(count: int, seed: int) -> Iterator[NDArray[np.float32]]:
+    """Yield float32[TOKENS, TOKEN_DIM] of so many points."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((500, TOKEN_DIM), np.float32)
+    for _ in range(count):
+        near = centres[rng.integers(0, len(centres), TOKENS)]
+        yield near + 0.7 * rng.standard_normal(near.shape, np.float32)
+
+
+# ---- what the fresh process does ----
+
+
+def build(engine: Engine, path: Path, kind: str, rows: int | None) -> dict[str, Any]:
+    """Write and index; making the points is outside the time."""
+    shard = engine.create(path, KINDS[kind].configure(engine))
+    watch = Stopwatch()
+    upsert = engine.api.UpdateOperation.upsert_points
+    for points in rows_of(kind, engine, rows):
+        with watch.running():
+            shard.update(upsert(points))
+    _, optimized = timed(shard.optimize)
+    shard.close()
+    _, allocated = size_of(path)
+    return {
+        "write": watch.wall,
+        "write_cpu": watch.cpu,
+        "optimize": optimized.wall,
+        "optimize_cpu": optimized.cpu,
+        "disk": allocated,
+    }
+
+
+def ask(engine: Engine, path: Path, kind: str, rows: int | None, queries: int) -> dict[str, Any]:
+    """Load, warm up, sweep the settings."""
+    asked, truth = questions(kind, engine, rows, queries)
+    before = resident_mb()
+    shard = engine.load(path)
+    swept: list[dict[str, Any]] = []
+    for setting in KINDS[kind].settings:
+        requests = [request_of(engine, kind, vector, setting) for vector in asked]
+        for request in requests[:20]:
+            shard.query(request)
+        watch = Stopwatch()
+        with watch.running():
+            answers = [[hit.id for hit in shard.query(request)] for request in requests]
+        recall = 1.0 if truth is None else data.recall(answers, truth)
+        swept.append(
+            {
+                "recall": recall,
+                "speed": len(requests) / watch.wall,
+                "cpu": watch.cpu / len(requests),
+                "setting": list(setting),
+            }
+        )
+    swept.sort(key=lambda one: one["speed"], reverse=True)  # the fastest that reaches it counts
+    resident = resident_mb() - before
+    shard.close()
+    return {"swept": swept, "resident": resident, "peak": peak_mb()}
+
+
+def questions(
+    kind: str, engine: Engine, rows: int | None, queries: int
+) -> tuple[list[Any], NDArray[np.int64] | None]:
+    """What is asked, and the exact answers where a search may miss some."""
+    if kind == "sparse":
+        api = engine.api
+        embed = api.Bm25().embed_query
+        return [embed(text) for text in texts(rows)[:: max(1, len(texts(rows)) // queries)]], None
+    if kind == "multi":
+        blocks = token_blocks(min(queries, 100), seed=2)
+        return [block[:QUERY_TOKENS].tolist() for block in blocks], None
+    found = data.load(rows, queries)
+    return found.queries.tolist(), found.truth
+
+
+def request_of(engine: Engine, kind: str, vector: Any, setting: Setting) -> Any:
+    """One query for the ids of the ten best."""
+    api = engine.api
+    using = {"sparse": "s", "multi": "m"}.get(kind)
+    small = None
+    if setting.oversampling is not None:
+        small = api.QuantizationSearchParams(rescore=True, oversampling=setting.oversampling)
+    exact = KINDS[kind].exact
+    params = api.SearchParams(hnsw_ef=setting.ef, exact=exact, quantization=small)
+    return api.QueryRequest(limit=TOP, query=api.Query.Nearest(vector, using), params=params)
+
+
+def resident_mb() -> float:
+    """Megabytes of this process that are in memory now."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError("the kernel does not say how much memory this process takes")
+
+
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"build": build, "ask": ask}
+
+
+def main() -> None:
+    """Do one task and print its answer."""
+    task, name, path, options = sys.argv[1:]
+    began = time.perf_counter()
+    answer = TASKS[task](ENGINES[name](), Path(path), **json.loads(options))
+    print(json.dumps({**answer, "seconds": time.perf_counter() - began}))
+
+
+if __name__ == "__main__":
+    main()

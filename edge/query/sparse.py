@@ -1,0 +1,110 @@
+"""The nearest points of a sparse query: by an inverted index, or row by row.
+
+Invariants
+- What shares no dimension with the query is no result; the score is the sum over those that are
+  shared, in the order of the dimensions, so that every way gives the same bits.
+- The weights of a query are those of the moment: how many points live that have a dimension, in the
+  whole shard or among those that a filter names.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.filter.mask import matches
+from edge.model.filter import Filter
+from edge.model.sparse import SparseVector
+from edge.query.deadline import Deadline
+from edge.query.search import Found, Hits, in_all, nothing_in
+from edge.query.trace import Note, Trace
+from edge.segment.view import SegmentView, ShardView
+from edge.vectors.column import Absent, Sparse
+from edge.vectors.missing import Bits
+from edge.vectors.sparse import SparseQuery
+from edge_kernels import bits, scan
+
+Weights = NDArray[np.float32]
+
+
+class SparseLeaf(NamedTuple):
+    """A sparse vector to search for, weighted."""
+
+    name: str
+    query: SparseQuery
+    k: int
+    filter: Filter | None
+    full_scan: int
+    """so many matches of a filter are compared one by one"""
+
+
+def search_sparse(view: ShardView, leaf: SparseLeaf, deadline: Deadline, trace: Trace) -> Hits:
+    """Search all segments for one leaf, and merge by (distance, id); distances are -score."""
+
+    def one(segment: SegmentView, deadline: Deadline, note: Note) -> Found:
+        return _search_segment(segment, leaf, deadline, note)
+
+    return in_all(view, one, leaf.k, deadline, trace)
+
+
+def _search_segment(view: SegmentView, leaf: SparseLeaf, deadline: Deadline, note: Note) -> Found:
+    column: Any = view.column(leaf.name)
+    if isinstance(column, Absent):
+        note.way = "left out"
+        return nothing_in(view)
+    top = scan.TopK(leaf.k)
+    allowed = view.allowed(leaf.name)
+    if leaf.filter is None:
+        note.way = column.way
+        column.search(leaf.query, view.watermark, allowed, view.ids, top)
+        return Found(view, *top.finish())
+    among = view.live_bits() if allowed is None else allowed
+    found = matches(leaf.filter, view, among, deadline.check)
+    note.filtered(leaf.filter, found)
+    if bits.count(found, view.watermark) <= leaf.full_scan:
+        note.way = "scan of matches"
+        offsets = bits.to_offsets(found, view.watermark)
+        column.search_list(leaf.query, offsets, view.ids, top)
+    else:
+        note.way = f"filtered {column.way}"
+        column.search(leaf.query, view.watermark, found, view.ids, top)
+    return Found(view, *top.finish())
+
+
+# -- weights
+
+
+def weighted(
+    view: ShardView, name: str, query: SparseVector, corpus: Filter | None, deadline: Deadline
+) -> Weights:
+    """Return the query's values, each multiplied by how rare its dimension is.
+
+    That is ln(1 + (n - df + 0.5) / (df + 0.5)), with n the points that live, fulfil `corpus` and
+    have a vector that is not empty, and df those of them that have the dimension.
+    """
+    indices, values = query.arrays
+    total, having = 0, np.zeros(len(indices), np.int64)
+    for segment in view.segments:
+        column: Any = segment.column(name)
+        if segment.live_count and not isinstance(column, Absent):
+            allowed = _corpus(segment, name, corpus, deadline)
+            total += _not_empty(segment, column, allowed)
+            having += column.count_rows(indices, segment.watermark, allowed)
+    rarity = np.log1p((total - having + 0.5) / (having + 0.5))
+    weights: Weights = values * rarity.astype(np.float32)
+    return weights
+
+
+def _corpus(view: SegmentView, name: str, corpus: Filter | None, deadline: Deadline) -> Bits | None:
+    allowed = view.allowed(name)
+    if corpus is None:
+        return allowed
+    among = view.live_bits() if allowed is None else allowed
+    return matches(corpus, view, among, deadline.check)
+
+
+def _not_empty(view: SegmentView, column: Sparse, allowed: Bits | None) -> int:
+    filled = view.once(("filled", id(column)), lambda: column.rows(view.watermark).filled())
+    return bits.count(filled if allowed is None else filled & allowed, view.watermark)

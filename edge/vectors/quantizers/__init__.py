@@ -1,0 +1,1 @@
+"""The kinds of quantization: one file each, and what they share."""

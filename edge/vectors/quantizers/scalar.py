@@ -1,0 +1,132 @@
+"""Scalar quantization: one byte a dimension, with one step for all.
+
+Invariants: an element is about offset + step * code, code from -127 to 127; what lies outside is
+cut off. The offset (the mean of a dimension) is zero for dot products; between two vectors it
+cancels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from edge.vectors.quantizers.axes import Pulse
+from edge.vectors.quantizers.sliced import mean_of
+from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats
+from edge_kernels.encodings import (
+    COSINE,
+    DOT,
+    EUCLID,
+    INT8,
+    MANHATTAN,
+    PREFIX,
+    code_of,
+    row_bytes,
+    stride_of,
+)
+
+TOP = 127
+MOST_ELEMENTS = 1 << 18  # that a range is learnt from
+QUANTILES = (1.0, 0.9999, 0.999, 0.99)  # of which the best is taken when none is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """A quantizer to bytes: `offset` float32[dim], `step` above 0."""
+
+    metric: int
+    dim: int
+    offset: Floats
+    step: np.float32
+
+    @property
+    def code(self) -> int:
+        """What kernels call the rows."""
+        return code_of(self.metric, INT8)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return row_bytes(INT8, self.dim)
+
+    def encode(self, rows: Floats) -> Matrix:
+        """Return uint8[n, row_bytes], int8 in truth, of float32[n, stride]."""
+        out = np.zeros((len(rows), self.row_bytes), np.int8)
+        about = rows - self._padded if self._has_offset else rows
+        out[:, : rows.shape[1]] = _codes(about, self.step)
+        return out.view(np.uint8)
+
+    def query(self, vector: Floats) -> Matrix:
+        """Return uint8[64 + stride] of float32[stride]: the float32 factor, then the codes.
+
+        Where only products count, a query has the step that suits it; else it has that of rows.
+        """
+        out = np.zeros(PREFIX + self.row_bytes, np.uint8)
+        about, step, factor = vector, self.step, self.step
+        if self._has_offset:
+            about = vector - self._padded
+            factor = step * step if self.metric == EUCLID else step
+        else:
+            step = np.float32(max(vector.max(), -vector.min()) / TOP) or np.float32(1)
+            factor = self.step * step
+        out[:4].view(np.float32)[0] = factor
+        out.view(np.int8)[PREFIX : PREFIX + len(vector)] = _codes(about, step)
+        return out
+
+    def arrays(self) -> dict[str, Matrix]:
+        """Return all that was learnt."""
+        return {"offset": self.offset, "step": np.array([self.step], np.float32)}
+
+    @property
+    def _has_offset(self) -> bool:
+        return self.metric in (EUCLID, MANHATTAN)
+
+    @cached_property
+    def _padded(self) -> Floats:
+        return np.pad(self.offset, (0, stride_of(self.dim) - self.dim))
+
+
+def _codes(numbers: Floats, step: np.float32) -> Floats:
+    """Return whole float32 numbers from -127 to 127."""
+    with np.errstate(over="ignore"):
+        codes = numbers / step
+    np.rint(codes, out=codes)
+    return np.clip(codes, -TOP, TOP, out=codes)
+
+
+def train_scalar(
+    metric: int, dim: int, sample: Floats, pulse: Pulse, *, quantile: float | None = None
+) -> Scalar:
+    """Learn from float32[m, stride]. `quantile`, 0.5 to 1, is the share of elements that the range
+    covers; None: that of four shares which leaves the least square error."""
+    if quantile is not None and not 0.5 <= quantile <= 1:
+        raise ValueError(f"quantile {quantile}")
+    pulse()
+    offset = np.zeros(dim, np.float32) if metric in (COSINE, DOT) else mean_of(sample, dim)
+    rows = sample[:: -(-sample.size // MOST_ELEMENTS), :dim]
+    sizes = np.sort(np.abs(rows - offset), axis=None)
+    asked = QUANTILES if quantile is None else (quantile,)
+    steps = [_step(sizes, share) for share in asked]
+    pulse()
+    return Scalar(metric, dim, offset, min(steps, key=lambda step: _square_error(sizes, step)))
+
+
+def _step(sizes: Floats, share: float) -> np.float32:
+    """Return the step whose 127 cover this share of the elements; `sizes` ascending."""
+    covered = sizes[min(len(sizes) - 1, int(np.ceil(share * len(sizes))) - 1)]
+    return np.float32((covered or sizes[-1] or np.float32(1)) / TOP)
+
+
+def _square_error(sizes: Floats, step: np.float32) -> float:
+    left = (sizes - step * _codes(sizes, step)) / sizes[-1] if sizes[-1] > 0 else sizes
+    return float(np.vdot(left, left))
+
+
+def scalar_of(metric: int, dim: int, arrays: Arrays) -> Scalar:
+    """Return the quantizer of `Scalar.arrays()`. ValueError, by name, for what cannot be one."""
+    step = read_floats(arrays, "step", (1,))[0]
+    if not step > 0:
+        raise ValueError(f"step: {step} is not above 0")
+    return Scalar(metric, dim, read_floats(arrays, "offset", (dim,)), step)
