@@ -22,16 +22,11 @@ from numpy.typing import NDArray
 
 from edge.actors.feed import Change
 from edge.endpoints import protocol
+from edge.endpoints.answers import read_answer
 from edge.endpoints.events import CHANGE, Changed
+from edge.endpoints.requests import CloseView, InfoRequest, OpenView, write_request
 from edge.endpoints.security import ClientKeys, connected
 from edge.endpoints.updates import PATIENCE, Updates
-from edge.endpoints.wire import (
-    CloseView,
-    InfoRequest,
-    OpenView,
-    read_answer,
-    write_request,
-)
 from edge.errors import (
     DeadlineExceeded,
     EdgeError,

@@ -19,6 +19,7 @@ from edge.endpoints import stream as stream_room
 from edge.endpoints.inbox import Inbox, Policy
 from edge.endpoints.order import OVERDUE_SECONDS, Order
 from edge.endpoints.protocol import Replay, encode
+from edge.endpoints.requests import MAX_REQUEST
 from edge.endpoints.security import Keys, Role, check_bind
 from edge.endpoints.serving import Serving
 from edge.endpoints.thread import Door, DoorThread, OnMessage
@@ -171,8 +172,9 @@ class Endpoints:
 
         def opened() -> Door:
             read = query_room.reader(serving, inbox)
-            most = query_room.MAX_REQUEST
-            door = thread.open("query", zmq.ROUTER, Role.Query, read, bind=address, maxmsgsize=most)
+            door = thread.open(
+                "query", zmq.ROUTER, Role.Query, read, bind=address, maxmsgsize=MAX_REQUEST
+            )
             serving.add(door)
             return door
 

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 
-from edge.model.config import Choice
+from edge.model.choice import Choice
 
 Item = TypeVar("Item")
 

@@ -10,6 +10,8 @@ Invariants
 - Nothing that a producer sends ends the door; a fault of the shard is told, and the messages are
   taken when they are sent again.
 - Messages of one producer that wait together are applied as one operation.
+- What was checked while the shard had other vectors is checked again: whatever follows a change of
+  them is taken under what the change made of them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import anyio
+from anyio import to_thread
 
 from edge.actors.mailbox import Ask
 from edge.endpoints.inbox import Inbox
@@ -40,11 +43,20 @@ from edge.endpoints.protocol import (
 )
 from edge.endpoints.serving import Serving
 from edge.endpoints.thread import Frames
-from edge.endpoints.together import in_runs, joined
+from edge.endpoints.together import in_runs, joined, same_of
 from edge.errors import CallerError, EdgeError, OutOfOrder, ValidationError
 from edge.model import codec
-from edge.model.check import CheckedNothing, CheckedOperation, CheckedUpsert, recheck
-from edge.model.config import Durability
+from edge.model.check import (
+    CheckedCreateVector,
+    CheckedDeleteVector,
+    CheckedNothing,
+    CheckedOperation,
+    CheckedSetConfig,
+    CheckedUpsert,
+    recheck,
+)
+from edge.model.config import Durability, EdgeConfig
+from edge.model.limits import Limits
 from edge.model.mark import Mark, check_mark
 from edge.model.point import batch_of_blocks
 from edge.store.store import Submission
@@ -62,13 +74,18 @@ _decode = Decoder(Hello, Points, Change)
 
 _NOTHING: Final = CheckedNothing()
 
+_CHANGES_OF_THE_CONFIG: Final = (CheckedCreateVector, CheckedDeleteVector, CheckedSetConfig)
+
 
 class Came(NamedTuple):
-    """A message: from whom, its header, and the operation (or why it is none)."""
+    """A message: from whom, its header, what stands behind it, and what that is under a config: an
+    operation, or why it is none."""
 
     peer: bytes
     header: Header
+    blocks: Frames
     operation: CheckedOperation | EdgeError | None
+    config: EdgeConfig
 
 
 @dataclass
@@ -97,8 +114,16 @@ class _Accepted(NamedTuple):
 
     session: Session
     sequence: int
+    came: Came
     operation: CheckedOperation
     error: EdgeError | None = None
+
+
+def _accepted(session: Session, sequence: int, came: Came) -> _Accepted:
+    if isinstance(came.operation, EdgeError):
+        return _Accepted(session, sequence, came, _NOTHING, came.operation)
+    assert came.operation is not None
+    return _Accepted(session, sequence, came, came.operation)
 
 
 def _operation_of(accepted: _Accepted) -> CheckedOperation:
@@ -120,8 +145,11 @@ def reader(serving: Serving, inbox: Inbox[Came]) -> Callable[[Frames], None]:
         peer, *rest = frames
         if not rest:
             raise ProtocolError("a message without a header")
-        header = _decode(rest[0].buffer)
-        came = Came(peer.bytes, header, _operation(header, rest[1:], serving))
+        header, config = _decode(rest[0].buffer), serving.config
+        operation = _operation(header, rest[1:], config, serving.limits)
+        if isinstance(header, Points) and isinstance(operation, CheckedUpsert):
+            serving.door("ingest").counts.points += header.count
+        came = Came(peer.bytes, header, rest[1:], operation, config)
         # what finds no room was sent beyond all credit, and is asked for again
         inbox.put(came, size=sum(map(len, rest)))
 
@@ -129,15 +157,13 @@ def reader(serving: Serving, inbox: Inbox[Came]) -> Callable[[Frames], None]:
 
 
 def _operation(
-    header: Header, blocks: Frames, serving: Serving
+    header: Header, blocks: Frames, config: EdgeConfig, limits: Limits
 ) -> CheckedOperation | EdgeError | None:
-    config, limits = serving.config, serving.limits
     if isinstance(header, Hello):
         return None
     try:
         if isinstance(header, Points):
             ids, vectors, payloads = points_of(header, [b.buffer for b in blocks], limits)
-            serving.door("ingest").counts.points += header.count
             return CheckedUpsert(batch_of_blocks(ids, vectors, payloads, config, limits))
         if len(blocks) != 1:
             raise ProtocolError(f"{len(blocks)} blocks, a change has one")
@@ -171,8 +197,7 @@ class Ingest:
                 if accepted is not None:
                     waiting.setdefault(id(accepted.session), []).append(accepted)
             for messages in waiting.values():
-                for run in in_runs(messages, _operation_of):
-                    await self._post(run)
+                await self._post_all(messages)
             await self._settle()
             self._report()
             self.acknowledge()
@@ -204,10 +229,7 @@ class Ingest:
                 self._tell(session.peer, refused(session.epoch, header.sequence, error))
             return None
         session.expected += 1
-        if error is not None:
-            return _Accepted(session, header.sequence, _NOTHING, error)
-        assert isinstance(came.operation, CheckedOperation)
-        return _Accepted(session, header.sequence, came.operation)
+        return _accepted(session, header.sequence, came)
 
     def _begin(self, peer: bytes, hello: Hello) -> None:
         marks = self._serving.marks
@@ -227,9 +249,9 @@ class Ingest:
         session = Session(peer, hello.source, hello.epoch, durability, applied + 1, applied)
         self._replace(session)
         self._catch_up(session)
-        vectors = tuple((name, p.size) for name, p in self._serving.config.vectors.items())
-        welcome = Welcome(VERSION, hello.epoch, applied, session.durable, CREDIT, vectors)
-        self._tell(peer, welcome)
+        config = self._serving.config
+        state = (applied, session.durable, CREDIT, config.vectors, config.sparse_vectors)
+        self._tell(peer, Welcome(VERSION, hello.epoch, *state))
 
     @property
     def _durability(self) -> Durability | None:
@@ -267,11 +289,36 @@ class Ingest:
 
     # -- what is applied
 
+    async def _post_all(self, messages: list[_Accepted]) -> None:
+        """Post what a producer sent, in order, and wait where it changes what follows."""
+        waiting: list[_Accepted] = []
+        for message in messages:
+            waiting.append(await self._under_the_newest(message))
+            if isinstance(waiting[-1].operation, _CHANGES_OF_THE_CONFIG):
+                await self._post_runs(waiting)
+                await self._settle()
+                waiting = []
+        await self._post_runs(waiting)
+
+    async def _under_the_newest(self, message: _Accepted) -> _Accepted:
+        """The message, checked again where the config has changed since it was."""
+        came, config, limits = message.came, self._serving.config, self._serving.limits
+        if came.config is config:
+            return message
+        operation = await to_thread.run_sync(_operation, came.header, came.blocks, config, limits)
+        came = came._replace(operation=operation, config=config)
+        return _accepted(message.session, message.sequence, came)
+
+    async def _post_runs(self, messages: list[_Accepted]) -> None:
+        for run in in_runs(messages, _operation_of):
+            await self._post(run)
+
     async def _post(self, run: list[_Accepted]) -> None:
         session = run[0].session
         mark = Mark(session.source, session.epoch, run[-1].sequence, run[0].sequence)
         operation = await joined([one.operation for one in run])
-        self._submit(run, Submission(operation, session.durability, mark), session)
+        config = same_of([one.came.config for one in run])
+        self._submit(run, Submission(operation, session.durability, mark, config), session)
 
     def _submit(self, run: list[_Accepted], submission: Submission, session: Session) -> None:
         try:

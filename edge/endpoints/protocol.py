@@ -23,6 +23,7 @@ from msgspec import Struct
 from edge.errors import EdgeError
 from edge.model.limits import MAX_DIMENSION, Limits
 from edge.model.point_id import IdRows, PointId, PointIdLike, encode_ids, parse_ids
+from edge.model.vector_params import EdgeSparseVectorParams, EdgeVectorParams
 
 VERSION: Final = 1
 
@@ -66,6 +67,7 @@ class Points(Header, frozen=True, tag="points"):
     `source`, `epoch` and `sequence` give their place in what the producer sends; `count` how many
     there are; `vectors` the name and dimension of each block, in order; `ids` the ids, where they
     are not all integers in a block of their own; `payloads` whether the last frame holds payloads.
+    A block is of vectors, or of multivectors of one vector each; all else goes as a Change.
     """
 
     source: str
@@ -87,14 +89,15 @@ class Change(Header, frozen=True, tag="change"):
 
 class Welcome(Header, frozen=True, tag="welcome"):
     """The reply to Hello: up to where the epoch's messages are applied and durable, how many may be
-    on their way, and the vectors that the shard has, by name and dimension."""
+    on their way, and what the vectors that the shard has now are, by name."""
 
     version: int
     epoch: int
     applied: int
     durable: int
     credit: int
-    vectors: tuple[tuple[str, int], ...]
+    vectors: dict[str, EdgeVectorParams]
+    sparse_vectors: dict[str, EdgeSparseVectorParams]
 
 
 class Ack(Header, frozen=True, tag="ack"):
@@ -158,6 +161,22 @@ def encode(header: Header) -> bytes:
 def refused(epoch: int, sequence: int, error: EdgeError) -> Refused:
     """What a producer is told of an error."""
     return Refused(epoch, sequence, error.code, str(error)[:MAX_WORDS])
+
+
+def error_of(code: str, message: str) -> EdgeError:
+    """The error of the class that this code names, or a plain EdgeError."""
+    kind = _CODES.get(code, EdgeError)
+    return kind(message)
+
+
+def _all_errors(kind: type[EdgeError]) -> dict[str, type[EdgeError]]:
+    found = {kind.code: kind}
+    for inner in kind.__subclasses__():
+        found |= _all_errors(inner)
+    return found
+
+
+_CODES: Final = _all_errors(EdgeError)
 
 
 class Decoder:

@@ -31,10 +31,10 @@ from edge.endpoints.protocol import (
     Refused,
     Welcome,
     encode,
+    error_of,
     message_of,
 )
 from edge.endpoints.security import ClientKeys, connected
-from edge.endpoints.wire import error_of
 from edge.errors import CallerError, DeadlineExceeded, EdgeError, ShardBusy, ShardClosed
 from edge.model.point_id import PointIdLike
 

@@ -18,20 +18,13 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from edge.endpoints.answers import OpenedView, write_answer, write_failure
 from edge.endpoints.inbox import Inbox
 from edge.endpoints.protocol import ProtocolError
+from edge.endpoints.requests import Asked, CloseView, InfoRequest, OpenView, read_request
 from edge.endpoints.serving import Serving
 from edge.endpoints.thread import Frames
-from edge.endpoints.wire import (
-    Asked,
-    CloseView,
-    InfoRequest,
-    OpenedView,
-    OpenView,
-    read_request,
-    write_answer,
-    write_failure,
-)
+from edge.endpoints.vectors import numbers_of
 from edge.errors import ActorCrashed, DeadlineExceeded, EdgeError, ShardBusy, ShardClosed
 from edge.segment.view import ShardView
 from edge.store.info import info_of
@@ -42,11 +35,11 @@ VIEWS: Final = 16
 VIEW_SECONDS: Final = 60.0
 """Seconds after which a view that nobody asked is let go."""
 
-MAX_REQUEST: Final = 2 << 20
-"""Bytes of the longest frame of a request: what is longer is cut off with its sender."""
-
 NUMBERS_ON_THE_LOOP: Final = 10_000
 """How many numbers of vectors are put into an answer on the loop; more are in a thread."""
+
+NUMBERS_A_POINT: Final = 100
+"""As many numbers a point counts for, beside those of its vectors."""
 
 AT_ONCE: Final = 64
 """Requests that are answered side by side."""
@@ -88,19 +81,20 @@ def _reply(serving: Serving, came: Came, frames: list[bytes]) -> None:
 
 
 async def _written(number: int, kind: str, result: Any) -> list[bytes]:
-    if _weight(result) > NUMBERS_ON_THE_LOOP:
+    if _is_large(result):
         return await to_thread.run_sync(write_answer, number, kind, result)
     return write_answer(number, kind, result)
 
 
-def _weight(result: Any) -> int:
-    """About how many numbers an answer holds, each payload being a few."""
+def _is_large(result: Any) -> bool:
+    """Whether an answer holds more numbers than are written on the loop."""
     points = result[0] if isinstance(result, tuple) else result
-    if not isinstance(points, list) or not points:
-        return 0
-    vector = points[0].vector
-    named = vector.values() if isinstance(vector, dict) else [vector or []]
-    return len(points) * (100 + sum(map(len, named)))
+    if not isinstance(points, list):
+        return False
+    count = NUMBERS_A_POINT * len(points)
+    if count <= NUMBERS_ON_THE_LOOP:  # then there are few, and each may be of another size
+        count += sum(numbers_of(point.vector) for point in points)
+    return count > NUMBERS_ON_THE_LOOP
 
 
 class Views:

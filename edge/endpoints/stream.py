@@ -21,9 +21,10 @@ from edge.endpoints.order import Order
 from edge.endpoints.protocol import Decoder, Gone, Points, ProtocolError, Replay, points_of
 from edge.endpoints.serving import Serving
 from edge.endpoints.thread import Frames
-from edge.endpoints.together import in_runs, joined
+from edge.endpoints.together import in_runs, joined, same_of
 from edge.errors import EdgeError
 from edge.model.check import CheckedOperation, CheckedUpsert
+from edge.model.config import EdgeConfig
 from edge.model.point import batch_of_blocks
 from edge.store.store import Submission
 
@@ -35,10 +36,11 @@ _decode_asked_for = Decoder(Points, Gone)
 
 
 class Came(NamedTuple):
-    """The points of one message, checked."""
+    """The points of one message, checked against a config."""
 
     source: str
     operation: CheckedUpsert
+    config: EdgeConfig
 
 
 class _Posted(NamedTuple):
@@ -95,15 +97,18 @@ def _take(
 ) -> None:
     came: Came | None = None
     try:
-        came = Came(header.source, _upsert_of(serving, header, blocks))
+        config = serving.config
+        came = Came(header.source, _upsert_of(serving, header, blocks, config), config)
     finally:
         order.take(header, came, asked_for)  # one that is wrong is not missing
 
 
-def _upsert_of(serving: Serving, header: Points, blocks: Frames) -> CheckedUpsert:
+def _upsert_of(
+    serving: Serving, header: Points, blocks: Frames, config: EdgeConfig
+) -> CheckedUpsert:
     columns = points_of(header, [block.buffer for block in blocks], serving.limits)
     try:
-        return CheckedUpsert(batch_of_blocks(*columns, serving.config, serving.limits))
+        return CheckedUpsert(batch_of_blocks(*columns, config, serving.limits))
     except EdgeError as error:
         serving.door("stream").counts.refused += 1
         raise ProtocolError(str(error)) from None
@@ -145,16 +150,19 @@ class Stream:
         for run in in_runs(came, _operation_of):
             operation = await joined([one.operation for one in run])
             points = sum(len(one.operation.batch) for one in run)
-            posted = self._post(operation, points)
+            posted = self._post(operation, points, same_of([one.config for one in run]))
             if before is not None:
                 await self._settle(before)
             before = posted
         if before is not None:
             await self._settle(before)
 
-    def _post(self, operation: CheckedOperation, points: int) -> _Posted | None:
+    def _post(
+        self, operation: CheckedOperation, points: int, config: EdgeConfig | None
+    ) -> _Posted | None:
         try:
-            return _Posted(points, self._serving.writer.post(Submission(operation)))
+            submission = Submission(operation, config=config)
+            return _Posted(points, self._serving.writer.post(submission))
         except EdgeError:
             self.failed += points
             return None

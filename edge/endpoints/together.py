@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from anyio import to_thread
+from numpy.typing import NDArray
 
 from edge.model.check import CheckedOperation, CheckedUpsert
+from edge.model.config import EdgeConfig
 from edge.model.point import PointBatch, VectorColumn
 from edge.model.update import UpdateMode
 
@@ -45,7 +47,7 @@ def _weight(operation: CheckedOperation) -> tuple[int, int]:
 
 
 def _are_alike(one: CheckedOperation, other: CheckedOperation) -> bool:
-    return _is_plain(one) and _is_plain(other) and _names(one) == _names(other)
+    return _is_plain(one) and _is_plain(other) and _forms(one) == _forms(other)
 
 
 def _is_plain(operation: CheckedOperation) -> bool:
@@ -58,8 +60,20 @@ def _is_plain(operation: CheckedOperation) -> bool:
     )
 
 
-def _names(operation: CheckedOperation) -> list[str]:
-    return list(operation.batch.vectors) if isinstance(operation, CheckedUpsert) else []
+def _forms(operation: CheckedOperation) -> dict[str, Any]:
+    """Which vectors an upsert has, and what arrays they are: a name may be given away and taken
+    again for vectors of another kind, between two operations."""
+    if not isinstance(operation, CheckedUpsert):
+        return {}
+    return {
+        name: (column.data.shape[1:], column.lengths is None, column.indices is None)
+        for name, column in operation.batch.vectors.items()
+    }
+
+
+def same_of(configs: Sequence[EdgeConfig]) -> EdgeConfig | None:
+    """The config that all operations of a run were checked against; None: they differ."""
+    return configs[0] if all(config is configs[0] for config in configs) else None
 
 
 async def joined(operations: Sequence[CheckedOperation]) -> CheckedOperation:
@@ -75,8 +89,24 @@ async def joined(operations: Sequence[CheckedOperation]) -> CheckedOperation:
 def _joined(operations: Sequence[CheckedOperation]) -> CheckedOperation:
     batches = [one.batch for one in operations if isinstance(one, CheckedUpsert)]
     vectors = {
-        name: VectorColumn(None, np.concatenate([batch.vectors[name].data for batch in batches]))
+        name: _joined_columns([batch.vectors[name] for batch in batches])
         for name in batches[0].vectors
     }
-    payloads = [blob for batch in batches for blob in batch.payloads]
+    # an operation of another hand may carry no payloads at all, which is none for each point
+    payloads = [blob for batch in batches for blob in batch.payloads or [None] * len(batch)]
     return CheckedUpsert(PointBatch(np.concatenate([b.ids for b in batches]), vectors, payloads))
+
+
+def _joined_columns(columns: Sequence[VectorColumn]) -> VectorColumn:
+    return VectorColumn(
+        None,
+        np.concatenate([column.data for column in columns]),
+        _joined_arrays([column.lengths for column in columns]),
+        _joined_arrays([column.indices for column in columns]),
+    )
+
+
+def _joined_arrays(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """The arrays as one; None where they are None, which all are then or none is."""
+    there = [array for array in arrays if array is not None]
+    return np.concatenate(there) if there else None

@@ -4,6 +4,8 @@ Invariants
 - An update is sent again, after a silence or a broken line, under the same mark.
 - One that was given up (a timeout, a cancelled task) ends its epoch: whatever becomes of it, it
   stands in no later update's way, and it is not applied after one.
+- An update is checked, and written, by what the door said of the shard's vectors. It is refused for
+  good only where the door, asked again, says nothing else.
 """
 
 from __future__ import annotations
@@ -17,11 +19,10 @@ import anyio
 import zmq.asyncio
 
 from edge.endpoints import protocol
-from edge.endpoints.wire import error_of
-from edge.errors import DeadlineExceeded
+from edge.errors import DeadlineExceeded, ValidationError
 from edge.model import codec
 from edge.model.check import check
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.update import UpdateOperation
 
 PATIENCE: Final = 1.0
@@ -47,29 +48,49 @@ class Updates:
         """Have an operation carried out. Raises what the shard raised, or DeadlineExceeded."""
         try:
             async with asyncio.timeout(timeout), self._turn:
-                if self._config is None:
-                    await self._begin_epoch()
-                assert self._config is not None
-                body = b"".join(codec.encode(check(operation, self._config)))
-                self._sequence += 1
-                change = protocol.Change(self._source, self._epoch, self._sequence)
-                config, self._config = self._config, None  # until it is known what became of it
-                refused = await self._carry_out([protocol.encode(change), body])
-                if refused is None or refused.sequence:
-                    self._config = config
+                await self._send_under_the_newest(operation)
         except TimeoutError:
             raise DeadlineExceeded(f"no acknowledgement within {timeout} s") from None
-        if refused is not None:
-            raise error_of(refused.code, refused.message)
 
-    async def _begin_epoch(self) -> None:
+    async def _send_under_the_newest(self, operation: UpdateOperation) -> None:
+        config, is_newest = self._config, self._config is None
+        if config is None:
+            config = await self._begin_epoch()
+        try:
+            await self._send_under(config, operation)
+        except ValidationError:
+            if is_newest or self._config is None:
+                raise
+            # somebody may have changed the shard's vectors meanwhile
+            newest = await self._welcomed()
+            if newest == config:
+                raise
+            await self._send_under(newest, operation)
+
+    async def _send_under(self, config: EdgeConfig, operation: UpdateOperation) -> None:
+        body = b"".join(codec.encode(check(operation, config)))
+        self._sequence += 1
+        change = protocol.Change(self._source, self._epoch, self._sequence)
+        self._config = None  # until it is known what became of it
+        refused = await self._carry_out([protocol.encode(change), body])
+        if refused is None or refused.sequence:
+            self._config = config
+        if refused is not None:
+            raise protocol.error_of(refused.code, refused.message)
+
+    async def _begin_epoch(self) -> EdgeConfig:
         self._epoch = max(self._epoch + 1, time_ns() // 1_000)
         self._sequence = 0
+        return await self._welcomed()
+
+    async def _welcomed(self) -> EdgeConfig:
+        """Say Hello in this epoch; return what is said of the shard's vectors."""
+        self._config = None  # until there is an answer
         welcome = await self._greet()
         if isinstance(welcome, protocol.Refused):
-            raise error_of(welcome.code, welcome.message)
-        vectors = {name: EdgeVectorParams(size, Distance.Dot) for name, size in welcome.vectors}
-        self._config = EdgeConfig(vectors)
+            raise protocol.error_of(welcome.code, welcome.message)
+        self._config = EdgeConfig(welcome.vectors, welcome.sparse_vectors)
+        return self._config
 
     async def _greet(self) -> protocol.Welcome | protocol.Refused:
         hello = protocol.Hello(protocol.VERSION, self._source, self._epoch)

@@ -8,7 +8,7 @@ then persisted, then the default that `Settings` holds. The vector schema never 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -319,28 +319,24 @@ def _memory(memory: Memory | None, on_disk: bool | None, default: Memory) -> Mem
     return default if on_disk is None else Memory.Cold if on_disk else Memory.Cached
 
 
-def resolve(provided: EdgeConfig | None, persisted: EdgeConfig | None) -> EdgeConfig:
+def resolve(
+    provided: EdgeConfig | None,
+    persisted: EdgeConfig | None,
+    later: Collection[str] = (),
+) -> EdgeConfig:
     """What a shard is opened with: each parameter as provided, else as persisted, else None.
 
     Raises ValidationError when both are None, or when the vectors differ in name, or in what is
     stored of them: size, distance, datatype and whether a point holds several; a sparse vector's
-    modifier and datatype.
+    modifier and datatype. Vectors that came `later` than the shard need not be named.
     """
     if provided is None or persisted is None:
         found = provided or persisted
         if found is None:
             raise ValidationError("config: none was given and none is stored")
         return found
-    _same_names(provided, persisted)
-    vectors = {
-        name: _tuned(name, provided.vectors[name], params)
-        for name, params in persisted.vectors.items()
-    }
-    sparse = {
-        name: _tuned(name, provided.sparse_vectors[name], params)
-        for name, params in persisted.sparse_vectors.items()
-    }
-    return _merged(replace(provided, vectors=vectors, sparse_vectors=sparse), persisted)
+    _same_names(provided, persisted, later)
+    return adopted(provided, persisted)
 
 
 def adopted(provided: EdgeConfig, persisted: EdgeConfig) -> EdgeConfig:
@@ -370,10 +366,10 @@ def _merged(first: S, second: S) -> S:
     return replace(first, **taken)
 
 
-def _same_names(provided: EdgeConfig, persisted: EdgeConfig) -> None:
+def _same_names(provided: EdgeConfig, persisted: EdgeConfig, later: Collection[str]) -> None:
     for field in ("vectors", "sparse_vectors"):
         expected, got = getattr(persisted, field), getattr(provided, field)
-        if expected.keys() != got.keys():
+        if expected.keys() - set(later) - got.keys() or got.keys() - expected.keys():
             raise ValidationError(
                 f"{field}: expected names {sorted(expected)} as stored, got {sorted(got)}"
             )

@@ -42,7 +42,7 @@ from edge.errors import (
     ValidationError,
 )
 from edge.model import codec, fields
-from edge.model.check import CheckedOperation, check
+from edge.model.check import CheckedOperation, check, recheck
 from edge.model.config import (
     Durability,
     EdgeConfig,
@@ -82,6 +82,8 @@ class Submission:
     durability: Durability | None = None
     mark: Mark | None = None
     """Where its source stands: an update that the source sent before is passed over."""
+    config: EdgeConfig | None = None
+    """What a checked operation was checked against: it is checked again where that has changed."""
 
     def __post_init__(self) -> None:
         fields.member_or_none(self.durability, "durability", Durability)
@@ -167,7 +169,7 @@ class Store:
         outcomes: list[Outcome] = []
         must_sync = False
         for submission in batch:
-            outcomes.append(self._commit_one(submission.operation, submission.mark))
+            outcomes.append(self._commit_one(submission))
             if isinstance(outcomes[-1], int):
                 asked = submission.durability or self.settings.durability
                 must_sync |= asked is Durability.Always
@@ -186,22 +188,25 @@ class Store:
         self._changes = [kept for kept in self._changes if kept[0] <= before.sequence]
         self._wal.disown(end)
 
-    def _checked(self, operation: UpdateOperation | CheckedOperation) -> CheckedOperation:
-        """The operation as it is logged; one that was checked already, by whom it came through."""
-        if isinstance(operation, CheckedOperation):
+    def _checked(self, submission: Submission) -> CheckedOperation:
+        """The operation as it is logged; one that was checked already, by whom it came through,
+        is checked again only where the shard's vectors have changed since."""
+        operation = submission.operation
+        if not isinstance(operation, CheckedOperation):
+            return check(operation, self.config, self.settings.limits)
+        if submission.config is self.config:
             return operation
-        return check(operation, self.config, self.settings.limits)
+        return recheck(operation, self.config, WIDEST_LIMITS)  # the limits were kept when it came
 
-    def _commit_one(
-        self, operation: UpdateOperation | CheckedOperation, mark: Mark | None
-    ) -> Outcome:
+    def _commit_one(self, submission: Submission) -> Outcome:
+        mark = submission.mark
         try:
             self._refuse_if_read_only()
             if mark is not None:
                 if is_applied(mark, self.view.marks):
                     return self.view.sequence
                 check_mark(mark, self.view.marks)
-            checked = self._checked(operation)
+            checked = self._checked(submission)
             effect = prepare(checked, self.view)
             if effect.is_nothing and mark is None:
                 return self.view.sequence
@@ -286,9 +291,9 @@ class Store:
 
         It is written down if the disk takes it, because a shard must load from a disk that is full.
         """
-        wanted = resolve(provided, self.config)
+        wanted = resolve(provided, self.config, self.view.births)
         if wanted != self.config:  # the log says otherwise, so it has to say this as well
-            self._commit_one(SetConfig(change_of(wanted)), None)
+            self._commit_one(Submission(SetConfig(change_of(wanted))))
             self.view = self.view.configured(wanted, self.view.births)
         if self.durable.config != decode_config(self._manifest.config):
             with suppress(StorageFault):

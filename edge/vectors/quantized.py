@@ -47,6 +47,9 @@ class Quantizer(Protocol):
         ...
 
 
+MOST = np.float32(1e16)  # as large as learning takes elements: sums of their squares are finite
+
+
 class Kind(NamedTuple):
     """One kind of quantization.
 
@@ -79,10 +82,11 @@ def train(
     what they are if not given: scalar quantile=None; binary bits=1, query_bits=None; turbo bits=4;
     product ratio=16. KeyError for another kind, ValueError for a parameter that is none.
     """
-    known = sample[sample.any(axis=1)]
+    known = sample[sample.any(axis=1)].clip(-MOST, MOST)
     if not len(known):
         known = np.zeros((1, sample.shape[1]), np.float32)
-    return KINDS[kind].train(metric, dim, known, pulse, **parameters)
+    with np.errstate(all="ignore"):  # of the least floats the squares are zero, and so on
+        return KINDS[kind].train(metric, dim, known, pulse, **parameters)
 
 
 def quantizer_of(kind: str, metric: int, dim: int, arrays: Arrays) -> Quantizer:

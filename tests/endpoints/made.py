@@ -22,8 +22,9 @@ from zmq.utils.monitor import parse_monitor_message
 from edge import EdgeShard
 from edge.endpoints import Endpoints
 from edge.endpoints import protocol as p
-from edge.model.config import Distance, Durability, EdgeConfig, EdgeVectorParams
+from edge.model.config import Durability, EdgeConfig
 from edge.model.request import ScrollRequest
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.shard import Reads
 
 DIM = 4

@@ -14,9 +14,8 @@ import pytest
 import zmq
 
 from edge import EdgeShard
-from edge.endpoints import EdgeClient
+from edge.endpoints import EdgeClient, requests
 from edge.endpoints import protocol as p
-from edge.endpoints import query as queries
 from edge.endpoints import thread as threads
 from edge.model.update import UpdateOperation
 from tests.endpoints.made import DIM, PATIENCE, Peer, Served, points, served, until, until_stored
@@ -94,7 +93,7 @@ async def test_half_open_lines_are_cut(there: Served, door: str) -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_what_is_too_large_cuts_off_its_sender(there: Served, door: str) -> None:
-    most = queries.MAX_REQUEST if door == "query" else threads.MAX_MESSAGE
+    most = requests.MAX_REQUEST if door == "query" else threads.MAX_MESSAGE
     cut = zmq.EVENT_DISCONNECTED
     async with Peer(there.doors.address(door), DOORS[door], watches=cut) as peer:
         sending = asyncio.create_task(flood(peer, bytes(most + 1)))

@@ -26,6 +26,7 @@ from edge.model.check import check
 from edge.model.config import Durability
 from edge.model.mark import Mark
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from tests.endpoints.made import (
     DIM,
     Peer,
@@ -64,7 +65,9 @@ def wrong(sequence: int) -> list[bytes]:
 
 async def test_hello_is_answered_with_all_that_a_producer_has_to_know(there: Served) -> None:
     async with Peer(there.ingest) as peer:
-        assert await peer.greet() == Welcome(p.VERSION, 1, 0, 0, room.CREDIT, (("", DIM),))
+        welcome = await peer.greet()
+        vectors = {"": EdgeVectorParams(DIM, Distance.Dot)}
+        assert welcome == Welcome(p.VERSION, 1, 0, 0, room.CREDIT, vectors, {})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from edge.endpoints.protocol import ProtocolError
 from edge.errors import EdgeError, ValidationError
 from edge.model.limits import Limits
 from edge.model.point_id import decode_id
+from tests.endpoints import kinds
 
 LIMITS = Limits()
 KINDS = (p.Hello, p.Points, p.Change, p.Welcome, p.Ack, p.Nak, p.Refused)
@@ -37,7 +38,12 @@ headers = st.one_of(
         st.booleans(),
     ),
     st.builds(p.Change, names, numbers, numbers),
-    st.builds(p.Welcome, *[numbers] * 5, st.lists(dims, max_size=3).map(tuple)),
+    st.builds(
+        p.Welcome,
+        *[numbers] * 5,
+        st.dictionaries(names, kinds.dense_params, max_size=2),
+        st.dictionaries(names, kinds.sparse_params, max_size=2),
+    ),
     st.builds(p.Ack, *[numbers] * 4),
     st.builds(p.Nak, numbers, numbers),
     st.builds(p.Refused, numbers, numbers, names, names),
@@ -80,6 +86,11 @@ def test_whatever_is_none_is_a_protocol_error(value: Any, data: st.DataObject) -
         ["points", "a", 1, 1, 1, [[4, ""]]],
         ["points", "a", 1, 1, 1, [], [[]]],
         ["points", "a", 1, 1, 1, [], None, 1],
+        ["welcome", 1, 1, 0, 0, 64, {"": {"size": 4}}, {}],
+        ["welcome", 1, 1, 0, 0, 64, {"": {"size": 0, "distance": "Dot"}}, {}],
+        ["welcome", 1, 1, 0, 0, 64, {"": {"size": 4, "distance": "Dot", "datatype": "Turbo4"}}, {}],
+        ["welcome", 1, 1, 0, 0, 64, {}, {"": {"modifier": "tf"}}],
+        ["welcome", 1, 1, 0, 0, 64, [["", 4]]],
         None,
         7,
     ],

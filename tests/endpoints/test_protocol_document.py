@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 import typing
@@ -14,13 +15,30 @@ import numpy as np
 import pytest
 from msgspec import NODEFAULT, Struct
 
-from edge.endpoints import client, events, ingest, order, protocol, query, stream, thread, wire
-from edge.model import check, codec, limits, mark
+from edge.endpoints import (
+    answers,
+    client,
+    events,
+    ingest,
+    order,
+    protocol,
+    query,
+    requests,
+    stream,
+    thread,
+    vectors,
+)
+from edge.model import check, codec, limits, mark, quantization, sparse, vector_params
+from edge.model import config as configs
 from edge.model import filter as filters
 from edge.model import geo as places
+from edge.model import query as queries
+from edge.model.choice import Choice, Memory
+from edge.model.point import Point, Record
 from edge.model.query import Query
 from edge.model.request import QueryRequest
-from edge.model.update import UpdateOperation
+from edge.model.update import UpdateMode, UpdateOperation
+from tests.endpoints.kinds import EVERY_KIND
 from tests.endpoints.made import config
 
 DOCUMENT = (Path(protocol.__file__).parent / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -39,13 +57,24 @@ def words(kind: Any) -> str:
     if origin is tuple:
         return f"[{', '.join(map(words, inner))}]"
     if origin is dict:
-        return "map"
+        return "map" if inner[1] is Any else f"{{{words(inner[0])}: {words(inner[1])}}}"
     if isinstance(kind, type) and issubclass(kind, Struct):
-        return str(kind.__struct_config__.tag or kind.__name__)
+        return str(kind.__struct_config__.tag or name_of(kind))
+    if isinstance(kind, type) and issubclass(kind, Choice):
+        return kind.__name__
     return WORDS[kind]
 
 
-def default(value: Any) -> str:
+def name_of(kind: type) -> str:
+    """What is private in code has a name in small letters here."""
+    name = kind.__name__
+    return name[1:].lower() if name.startswith("_") else name
+
+
+def default(field: Any) -> str:
+    value = field.default
+    if field.default_factory is not NODEFAULT:
+        value = field.default_factory()
     if value is NODEFAULT:
         return ""
     shown = {None: "nil", True: "true", False: "false", (): "[]"}
@@ -56,7 +85,7 @@ def default(value: Any) -> str:
 def row(kind: type[Struct], name: str | None = None) -> str:
     """The line of a table that says what a struct holds."""
     fields = [
-        f"`{field.encode_name}` {words(field.type)}{default(field.default)}"
+        f"`{field.encode_name}` {words(field.type)}{default(field)}"
         for field in msgspec.structs.fields(kind)
     ]
     label = name or kind.__struct_config__.tag or kind.__name__
@@ -67,11 +96,18 @@ HEADERS = [
     protocol.Hello, protocol.Points, protocol.Change, protocol.Welcome, protocol.Ack, protocol.Nak,
     protocol.Refused, protocol.Replay, protocol.Gone, events.Changed, events.Health,
 ]  # fmt: skip
-RANKINGS = [wire.Nearest, wire.ByOrder, wire.ByText, wire.ByChance]
+RANKINGS = [requests.Nearest, requests.ByOrder, requests.ByText, requests.ByChance]
+NAMED = {
+    "request": requests.Asked,
+    "answer": answers.Answered,
+    "operation": codec._Header,
+    "column": codec._Column,
+    "asked": codec._Asked,
+}
 ROWS = [
     *map(row, HEADERS),
-    *(row(kind, name) for kind, name in ((wire.Asked, "request"), (wire.Answered, "answer"))),
-    *(row(call.arguments, kind) for kind, call in wire.CALLS.items()),
+    *(row(kind, name) for name, kind in NAMED.items()),
+    *(row(call.arguments, kind) for kind, call in requests.CALLS.items()),
     *map(row, RANKINGS),
 ]
 
@@ -103,12 +139,13 @@ def size(count: int) -> str:
 LIMITS = {
     "version of this document": str(protocol.VERSION),
     "a frame, at ingest and stream": size(thread.MAX_MESSAGE),
-    "a frame, at query": size(query.MAX_REQUEST),
+    "a frame, at query": size(requests.MAX_REQUEST),
     "a header": size(protocol.MAX_HEADER),
     "points of a message": f"{limits.DEFAULT_LIMITS.batch_points:,} (`Limits.batch_points`)",
     "bytes of a message's blocks": f"{size(limits.DEFAULT_LIMITS.batch_bytes)} "
     "(`Limits.batch_bytes`)",
     "a dimension": f"{limits.MAX_DIMENSION:,}",
+    "an index of a sparse vector": "2^32 - 1",
     "a source's name": f"{mark.MAX_SOURCE_BYTES} bytes of UTF-8",
     "epoch and sequence": "2^63 - 1",
     "sources that a shard knows": f"{mark.MAX_SOURCES:,}",
@@ -130,11 +167,12 @@ LIMITS = {
 @pytest.mark.parametrize("name", LIMITS)
 def test_limits(name: str) -> None:
     assert f"\n| {name} | {LIMITS[name]} |\n" in DOCUMENT
+    assert sparse.MAX_INDEX == 2**32 - 1
 
 
 def test_errors() -> None:
     codes = re.findall(r"^\| `([a-z-]+)` \| `([A-Za-z]+)` \|", DOCUMENT, re.MULTILINE)
-    assert dict(codes) == {code: kind.__name__ for code, kind in wire._CODES.items()}
+    assert dict(codes) == {code: kind.__name__ for code, kind in protocol._CODES.items()}
 
 
 def test_kinds_of_operations() -> None:
@@ -149,18 +187,53 @@ def conditions() -> list[str]:
     """The lines of all that a filter is made of."""
     rooms = {**vars(filters), **vars(places)}.values()
     kinds = {kind for kind in rooms if isinstance(kind, type) and issubclass(kind, Struct)}
-    return [condition(kind) for kind in sorted(kinds - {Struct}, key=lambda kind: kind.__name__)]
+    return [tagged(kind) for kind in sorted(kinds - {Struct}, key=lambda kind: kind.__name__)]
 
 
-def condition(kind: type[Struct]) -> str:
-    tag = kind.__struct_config__.tag
-    line = row(kind, kind.__name__)
-    return line if tag is None else line.replace("` | ", f'` | `type` "{tag}", ', 1)
+def tagged(kind: type[Struct]) -> str:
+    given = kind.__struct_config__
+    line = row(kind, kind.__name__).replace("| nothing |", "|  |")
+    if given.tag is None:
+        return line.replace("|  |", "| nothing |")
+    return line.replace("` | ", f'` | `{given.tag_field}` "{given.tag}", ', 1).replace(",  |", " |")
 
 
-def test_filters() -> None:
+MAPS = [
+    vector_params.EdgeVectorParams,
+    vector_params.EdgeSparseVectorParams,
+    vector_params.MultiVectorConfig,
+    vector_params.HnswIndexConfig,
+    *typing.get_args(quantization.QuantizationConfig),
+    configs.ConfigChange,
+    configs.EdgeOptimizersConfig,
+    vectors.Block,
+    queries.SearchParams,
+    quantization.QuantizationSearchParams,
+    queries.AcornSearchParams,
+    queries.IdfParams,
+]
+"""What vectors, settings and searches are said to be, beside filters."""
+
+CHOICES = [
+    *(kind for room in (vector_params, quantization) for kind in vars(room).values()
+      if isinstance(kind, type) and issubclass(kind, Choice) and kind not in (Choice, Memory)),
+    Memory,
+    UpdateMode,
+]  # fmt: skip
+
+
+def test_filters_and_other_maps() -> None:
     listed = re.findall(r"^\| `[A-Z][A-Za-z]+` \| `.*$", DOCUMENT, re.MULTILINE)
-    assert sorted(listed) == sorted(conditions())
+    assert sorted(listed) == sorted([*conditions(), *map(tagged, MAPS)])
+
+
+def test_choices() -> None:
+    listed = re.findall(r"^\| `[A-Z][A-Za-z]+` \| \".*$", DOCUMENT, re.MULTILINE)
+    expected = [
+        f"| `{kind.__name__}` | {json.dumps([one.value for one in kind])[1:-1]} |"
+        for kind in CHOICES
+    ]
+    assert sorted(listed) == sorted(expected)
 
 
 # -- the bytes
@@ -169,13 +242,14 @@ def test_filters() -> None:
 def dump(name: str) -> list[bytes]:
     """The frames of the example of this name, out of the document."""
     (text,) = re.findall(rf"^Example: {name}\n\n```\n(.*?)```", DOCUMENT, re.MULTILINE | re.DOTALL)
-    lines = [re.match(r"(frame \d+)?\s*((?:[0-9a-f]{2} ?)*)", line) for line in text.splitlines()]
+    form = r"(frame \d+)?\s*(?:(\d+) zeros|((?:[0-9a-f]{2} ?)*))"  # and a word on what they are
+    lines = [re.match(form, line) for line in text.splitlines()]
     frames: list[bytes] = []
     for line in lines:
         assert line is not None
         if line[1]:
             frames.append(b"")
-        frames[-1] += bytes.fromhex(line[2])
+        frames[-1] += bytes(int(line[2])) if line[2] else bytes.fromhex(line[3])
     return frames
 
 
@@ -191,7 +265,36 @@ def test_the_points_of_the_document() -> None:
 
 def test_the_request_of_the_document() -> None:
     request = QueryRequest(5, query=Query.Nearest([1.0, 2.0, 3.0]), with_payload=True)
-    assert dump("query") == wire.write_request(1, request, 0.5)
+    assert dump("query") == requests.write_request(1, request, 0.5)
+
+
+SPARSE = sparse.SparseVector([5, 9], [1.0, 0.5])
+
+
+def test_the_sparse_request_of_the_document() -> None:
+    request = QueryRequest(5, query=Query.Nearest(SPARSE, "words"))
+    assert dump("sparse query") == requests.write_request(2, request, None)
+
+
+def test_the_answer_of_the_document() -> None:
+    vector = {"": [1.0, 2.0, 3.0], "parts": [[1.0, 0.0], [0.0, 1.0]], "words": SPARSE}
+    found = [Record(7, None, vector), Record(8, None, {})]
+    assert dump("answer") == answers.write_answer(3, "retrieve", found)
+
+
+def changed(sequence: int, operation: UpdateOperation) -> list[bytes]:
+    body = b"".join(codec.encode(check.check(operation, EVERY_KIND)))
+    return [protocol.encode(protocol.Change("camera", 1, sequence)), body]
+
+
+def test_the_upsert_of_the_document() -> None:
+    vector: Any = {"parts": [[1, 2, 3], [4, 5, 6]], "words": SPARSE}
+    points = [Point(7, vector, {"room": "hall"}), Point(8, {"words": SPARSE})]
+    assert dump("upsert") == changed(3, UpdateOperation.upsert_points(points))
+
+
+def test_the_creation_of_the_document() -> None:
+    assert dump("create") == changed(4, UpdateOperation.create_sparse_vector("tags"))
 
 
 def test_the_change_of_the_document() -> None:

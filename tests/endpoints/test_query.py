@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,23 +13,19 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge import EdgeShard, errors
-from edge.endpoints import EdgeClient, wire
+from edge.endpoints import EdgeClient, answers, requests
 from edge.endpoints import client as clients
 from edge.endpoints import query as room
-from edge.endpoints.protocol import ProtocolError
 from edge.errors import (
     ActorCrashed,
     DeadlineExceeded,
     EdgeError,
     ShardClosed,
-    StorageFault,
     ValidationError,
 )
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.filter import FieldCondition, Filter, MatchValue, RangeFloat
 from edge.model.point import Point
 from edge.model.query import Bm25Params, Direction, OrderBy, Query, Sample, SearchParams, TextQuery
@@ -48,10 +43,9 @@ from edge.model.request import (
 )
 from edge.model.schema import PayloadSchemaType, TextIndexParams
 from edge.model.update import UpdateOperation
-from edge.query.answer import Retrieve
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.shard import Reads
 from tests.endpoints.made import DIM, Peer, Served, served, until
-from tests.model import strategies as values
 
 Integer, Keyword = PayloadSchemaType.Integer, PayloadSchemaType.Keyword
 GIVEN = EdgeConfig(
@@ -188,118 +182,6 @@ async def test_a_view_is_of_one_moment(there: Served, client: EdgeClient) -> Non
         await view.count()
 
 
-# -- on the wire
-
-
-finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-ranked = st.builds(
-    QueryRequest,
-    st.integers(1, 100),
-    offset=st.integers(0, 100),
-    query=st.one_of(
-        st.none(),
-        st.builds(Query.Nearest, st.lists(finite, min_size=1, max_size=4), st.none() | st.text()),
-        st.builds(OrderBy, values.keys, st.sampled_from(Direction), st.none() | st.integers(0, 9)),
-        st.builds(TextQuery, values.keys, st.text(max_size=5)),
-        st.just(Sample.Random),
-    ),
-    with_vector=st.booleans() | st.lists(st.text(max_size=3), max_size=2),
-    with_payload=st.booleans() | st.builds(IncludePayload, st.lists(values.keys, max_size=2))
-    | st.builds(ExcludePayload, st.lists(values.keys, max_size=2)),
-    filter=st.none() | values.filters,
-    score_threshold=st.none() | st.floats(-1, 1),
-    params=st.none() | st.builds(SearchParams, st.none() | st.integers(1, 99), st.booleans()),
-    best_effort=st.booleans(),
-    explain=st.booleans(),
-)  # fmt: skip
-others = st.one_of(
-    st.builds(
-        ScrollRequest,
-        st.none() | values.ids,
-        st.integers(1, 9),
-        st.none() | values.filters,
-        st.booleans(),
-        st.booleans(),
-    ),
-    st.builds(
-        ScrollRequest,
-        st.builds(OrderCursor, st.integers(0, 99), values.ids),
-        order_by=st.builds(OrderBy, values.keys),
-    ),
-    st.builds(CountRequest, st.booleans(), st.none() | values.filters),
-    st.builds(FacetRequest, values.keys, st.integers(1, 9), st.booleans()),
-    st.builds(Retrieve.of, st.lists(values.ids, max_size=3), st.booleans(), st.booleans()),
-)
-
-
-@given(ranked | others)
-def test_requests_come_back(request: Any) -> None:
-    frames = wire.write_request(7, request, 1.5)
-    asked = msgspec.msgpack.decode(frames[0], type=wire.Asked)
-    assert (asked.number, asked.seconds, asked.view) == (7, 1.5, None)
-    found = wire.read_request(asked, frames[1:], 1.5)
-    assert found.timeout == 1.5
-    for name in request.__struct_fields__:
-        if name != "timeout":
-            assert getattr(found, name) == getattr(request, name), name
-
-
-def test_tables_know_all_kinds() -> None:
-    assert set(wire.KINDS.values()) == set(wire.CALLS)
-
-
-@pytest.mark.parametrize("kind", sorted(wire.CALLS))
-@given(data=st.data())
-def test_arguments_that_are_none_raise_errors_of_ours(kind: str, data: st.DataObject) -> None:
-    plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=3)
-    some = st.dictionaries(
-        st.sampled_from([*msgspec.structs.asdict(wire.Ranked(1)), "key", "point_ids", "x"]),
-        st.recursive(
-            plain | st.floats(),
-            lambda inner: (
-                st.lists(inner, max_size=3)
-                | st.dictionaries(st.sampled_from(["type", "key", "query", "must"]), inner)
-            ),
-            max_leaves=5,
-        ),
-        max_size=5,
-    )
-    body = msgspec.msgpack.encode(data.draw(some))
-    blocks = data.draw(st.lists(st.sampled_from([b"", b"abc", bytes(16)]), max_size=2))
-    frames = [body, *blocks]
-    with contextlib.suppress(EdgeError):
-        wire.read_request(wire.Asked(1, kind), frames, data.draw(st.none() | st.floats()))
-
-
-EVERY_ERROR = sorted(wire._CODES.values(), key=lambda kind: kind.code)
-
-
-def test_codes_are_one_for_each_class() -> None:
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)
-             and issubclass(kind, EdgeError)}  # fmt: skip
-    assert kinds | {ProtocolError} == set(EVERY_ERROR)
-
-
-@pytest.mark.parametrize("kind", EVERY_ERROR)
-def test_every_error_comes_back(kind: type[EdgeError]) -> None:
-    number, found = wire.read_answer(wire.write_failure(3, kind("words")))
-    assert (number, type(found), str(found)) == (3, kind, "words")
-
-
-def test_an_error_that_is_not_known_is_an_edge_error() -> None:
-    assert type(wire.error_of("from-the-future", "words")) is EdgeError
-
-
-@pytest.mark.parametrize(
-    "frames",
-    [[], [b""], [b"\x93\x01\xa5query\x90"], [b"\x93\x01\xa5query\x90", b"\xc0"],
-     [b"\x93\x01\xa4what\x90", b"\x90"], [b"\x93\x01\xa5query\x91\x93\xa0\x04\x91\x00", b"\x90"]],
-)  # fmt: skip
-def test_answers_that_are_none(frames: list[bytes]) -> None:
-    with pytest.raises(ProtocolError):
-        wire.read_answer(frames)
-
-
 # -- the door
 
 
@@ -323,7 +205,7 @@ async def test_a_client_of_another_language(there: Served) -> None:
         found = msgspec.msgpack.decode(result)
     assert (number, kind) == (1, "query")
     assert [point["id"] for point in found] == [4, 5]
-    assert sorted(vectors) == [["", DIM, [0, 1]], ["image", 2, [0, 1]]]
+    assert sorted(vectors) == [["", DIM, [0, 1], None], ["image", 2, [0, 1], None]]
     by_name = {name: np.frombuffer(b, "<f4") for (name, *_), b in zip(vectors, blocks, strict=True)}
     assert by_name["image"].tolist() == [4, -1, 5, -1]
 
@@ -343,7 +225,7 @@ async def test_a_request_that_is_late_is_answered_as_late_and_not_run(
     there: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = []
-    read = wire.read_request
+    read = requests.read_request
     monkeypatch.setattr(room, "read_request", lambda *a: ran.append(1) or read(*a))
     async with Peer(there.query) as peer:
         for seconds in (0.0, -5.0, -1e300):
@@ -442,7 +324,7 @@ async def test_large_answers_are_written_in_a_thread(
     there: Served, client: EdgeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, wheres = threading.current_thread(), []
-    write = wire.write_answer
+    write = answers.write_answer
 
     def noted(*args: Any) -> Any:
         wheres.append(threading.current_thread() is here)
@@ -590,8 +472,3 @@ async def test_an_address_that_is_none_is_refused(addresses: Any) -> None:
     client = EdgeClient(*addresses)
     with pytest.raises(ValidationError, match="address"):
         await client.__aenter__()
-
-
-def test_storage_faults_keep_their_words() -> None:
-    failed = wire.write_failure(1, StorageFault("no space", "/a/b"))
-    assert str(wire.read_answer(failed)[1]) == "no space (/a/b)"

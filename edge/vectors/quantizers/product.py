@@ -100,7 +100,8 @@ class Product:
         out = np.zeros(PRODUCT_HEADER // 4 + chunks * CENTROIDS, np.float32)
         out[0] = chunks
         table = out[PRODUCT_HEADER // 4 :].reshape(chunks, CENTROIDS)
-        _TABLES[self.metric](point.reshape(chunks, width), self.centroids, table)
+        with np.errstate(over="ignore"):
+            _TABLES[self.metric](point.reshape(chunks, width), self.centroids, table)
         return out
 
     def arrays(self) -> dict[str, Matrix]:

@@ -28,6 +28,7 @@ from edge_kernels.encodings import (
 )
 
 TOP = 127
+LEAST_STEP = np.float32(1e-37)  # still a normal float
 MOST_ELEMENTS = 1 << 18  # that a range is learnt from
 QUANTILES = (1.0, 0.9999, 0.999, 0.99)  # of which the best is taken when none is asked for
 
@@ -54,8 +55,9 @@ class Scalar:
     def encode(self, rows: Floats) -> Matrix:
         """Return uint8[n, row_bytes], int8 in truth, of float32[n, stride]."""
         out = np.zeros((len(rows), self.row_bytes), np.int8)
-        about = rows - self._padded if self._has_offset else rows
-        out[:, : rows.shape[1]] = _codes(about, self.step)
+        with np.errstate(over="ignore"):
+            about = rows - self._padded if self._has_offset else rows
+            out[:, : rows.shape[1]] = _codes(about, self.step)
         return out.view(np.uint8)
 
     def query(self, vector: Floats) -> Matrix:
@@ -64,16 +66,19 @@ class Scalar:
         Where only products count, a query has the step that suits it; else it has that of rows.
         """
         out = np.zeros(PREFIX + self.row_bytes, np.uint8)
-        about, step, factor = vector, self.step, self.step
-        if self._has_offset:
-            about = vector - self._padded
-            factor = step * step if self.metric == EUCLID else step
-        else:
-            step = np.float32(max(vector.max(), -vector.min()) / TOP) or np.float32(1)
-            factor = self.step * step
+        with np.errstate(over="ignore"):
+            about, step, factor = self._asked(vector)
+            out.view(np.int8)[PREFIX : PREFIX + len(vector)] = _codes(about, step)
         out[:4].view(np.float32)[0] = factor
-        out.view(np.int8)[PREFIX : PREFIX + len(vector)] = _codes(about, step)
         return out
+
+    def _asked(self, vector: Floats) -> tuple[Floats, np.float32, np.float32]:
+        """Return what is coded of a query, its step and its factor."""
+        if self._has_offset:
+            factor = self.step * self.step if self.metric == EUCLID else self.step
+            return vector - self._padded, self.step, factor
+        step = max(np.float32(max(vector.max(), -vector.min()) / TOP), LEAST_STEP)
+        return vector, step, self.step * step
 
     def arrays(self) -> dict[str, Matrix]:
         """Return all that was learnt."""
@@ -90,8 +95,7 @@ class Scalar:
 
 def _codes(numbers: Floats, step: np.float32) -> Floats:
     """Return whole float32 numbers from -127 to 127."""
-    with np.errstate(over="ignore"):
-        codes = numbers / step
+    codes = numbers / step
     np.rint(codes, out=codes)
     return np.clip(codes, -TOP, TOP, out=codes)
 
@@ -116,7 +120,7 @@ def train_scalar(
 def _step(sizes: Floats, share: float) -> np.float32:
     """Return the step whose 127 cover this share of the elements; `sizes` ascending."""
     covered = sizes[min(len(sizes) - 1, int(np.ceil(share * len(sizes))) - 1)]
-    return np.float32((covered or sizes[-1] or np.float32(1)) / TOP)
+    return max(np.float32((covered or sizes[-1]) / TOP), LEAST_STEP)
 
 
 def _square_error(sizes: Floats, step: np.float32) -> float:

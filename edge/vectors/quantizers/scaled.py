@@ -32,11 +32,13 @@ class Scaled:
 
     def encode(self, rows: Floats) -> Matrix:
         """Return uint8[n, row_bytes] of float32[n, stride]."""
-        return ENCODINGS[SCALED8].encode(self._along(rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return ENCODINGS[SCALED8].encode(self._along(rows))
 
     def query(self, vector: Floats) -> Matrix:
         """Return what SCALED8 rows are compared with, of float32[stride]."""
-        form: Matrix = ENCODINGS[SCALED8].query(self._along(vector.reshape(1, -1)))[0]
+        with np.errstate(over="ignore"):
+            form: Matrix = ENCODINGS[SCALED8].query(self._along(vector.reshape(1, -1)))[0]
         return form
 
     def _along(self, rows: Floats) -> Floats:

@@ -92,28 +92,30 @@ class Sliced:
     def encode(self, rows: Floats) -> Matrix:
         """Return uint8[n, row_bytes] of float32[n, stride]."""
         with np.errstate(all="ignore"):
-            about_mean = rows - self._padded_mean
-            numbers = self.axes.along(about_mean)
-            lengths = _squares(numbers)
-            codes = self._codes(numbers, lengths)
-            own_products = np.einsum("ij,ij->i", numbers, self._values(codes))
-            scales = np.nan_to_num(lengths / own_products)
-            trailer = np.stack([scales, self._exact(about_mean)], axis=1)
+            return self._rows(rows)
+
+    def _rows(self, rows: Floats) -> Matrix:
+        about_mean = rows - self._padded_mean
+        numbers = self.axes.along(about_mean)
+        lengths = _squares(numbers)
+        codes = self._codes(numbers, lengths)
+        own_products = np.einsum("ij,ij->i", numbers, self._values(codes))
+        scales = np.nan_to_num(lengths / own_products)
         out = np.empty((len(rows), self.row_bytes), np.uint8)
         self._write_planes(codes, out)
+        trailer = np.stack([scales, self._exact(about_mean)], axis=1)
         out[:, -8:] = trailer.view(np.uint8)
         return out
 
     def _codes(self, numbers: Floats, lengths: Floats) -> NDArray[np.uint8]:
         """Return the codes uint8[n, kept] of float32[n, kept], given the rows' sums of squares."""
         spread = np.sqrt(lengths / np.float32(self.axes.kept))
-        with np.errstate(all="ignore"):
-            inverse = np.where(spread > 0, np.float32(1) / spread, np.float32(0))
-            steps = numbers * inverse[:, None]
-            steps *= self._steps_per_unit
-            steps += self._halves
-            np.clip(steps, 0, self._tops, out=steps)
-            return steps.astype(np.uint8)
+        inverse = np.where(spread > 0, np.float32(1) / spread, np.float32(0))
+        steps = numbers * inverse[:, None]
+        steps *= self._steps_per_unit
+        steps += self._halves
+        np.clip(steps, 0, self._tops, out=steps)
+        return steps.astype(np.uint8)
 
     def _values(self, codes: NDArray[np.uint8]) -> Floats:
         """Return what codes stand for, float32[n, kept]."""
@@ -146,6 +148,10 @@ class Sliced:
         constant of the query, the second has its number in the row, and the share is chosen so that
         least is left for the third.
         """
+        with np.errstate(all="ignore"):
+            return self._form(vector)
+
+    def _form(self, vector: Floats) -> Matrix:
         form = self._blank.copy()
         floats = form.view(np.float32)
         if self._by_angle:

@@ -1,7 +1,6 @@
-"""Read requests and their answers on the wire: msgpack, with the vectors in frames beside it.
+"""Read requests on the wire: a header, arguments in msgpack, and a query's vector beside them.
 
-    request   header [number, kind, seconds, view], arguments (a msgpack map), float32 query vector
-    answer    header [number, kind, vectors], result (msgpack), a float32 block for each vector name
+    header [number, kind, seconds, view], arguments (a msgpack map), the vector of a query
 
 Invariants: no vector is ever inside msgpack; decoding a request raises ProtocolError or what the
 request's own constructor raises for a wrong argument, and nothing else; UUIDs are text.
@@ -9,18 +8,16 @@ request's own constructor raises for a wrong argument, and nothing else; UUIDs a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
-from uuid import UUID
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Struct, structs
 
+from edge.endpoints import vectors
 from edge.endpoints.protocol import Frame, ProtocolError
-from edge.errors import CallerError, EdgeError
+from edge.errors import CallerError, LimitExceeded, ValidationError
 from edge.model.filter import Filter
-from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointId, parse_id
 from edge.model.query import (
     Bm25Params,
@@ -35,28 +32,33 @@ from edge.model.query import (
 from edge.model.request import (
     CountRequest,
     ExcludePayload,
-    Explained,
     FacetRequest,
-    FacetResponse,
     IncludePayload,
     OrderCursor,
     QueryRequest,
     ScrollRequest,
     SearchRequest,
-    SegmentPlan,
-    ShardInfo,
 )
 from edge.query.answer import Retrieve
 
-_F32 = np.dtype("<f4")
+MAX_REQUEST: Final = 2 << 20
+"""Bytes of the longest frame of a request: what is longer is cut off with its sender."""
 
 Blocks: TypeAlias = list[bytes]
 
+T = TypeVar("T")
 
-class Nearest(Struct, frozen=True, tag="nearest", forbid_unknown_fields=True):
-    """A NearestQuery, whose vector is the message's last frame."""
+
+# -- arguments
+
+
+class Nearest(Struct, frozen=True, tag="nearest", omit_defaults=True, forbid_unknown_fields=True):
+    """A NearestQuery, whose vector is the message's last frame: a multivector of so many `rows`
+    (nil: it is none), or a sparse one."""
 
     using: str | None = None
+    rows: int | None = None
+    sparse: bool = False
 
 
 class ByOrder(Struct, frozen=True, tag="order_by", forbid_unknown_fields=True):
@@ -150,28 +152,6 @@ class Asked(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     view: int | None = None
 
 
-class Answered(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The header of an answer: the request's number, its kind or "error", and for each vector name
-    (name, dimension, places of the points that have it) of the blocks behind the result."""
-
-    number: int
-    kind: str
-    vectors: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
-
-
-class Failed(Struct, frozen=True):
-    """The result of a request that failed: the code of the error's class, and its message."""
-
-    code: str
-    message: str
-
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-# -- requests
-
-
 class OpenView(Struct, frozen=True):
     """Hold the shard as it is now, for requests to come."""
 
@@ -184,17 +164,15 @@ class CloseView(Struct, frozen=True):
     timeout: float | None = None
 
 
-class OpenedView(Struct, frozen=True):
-    """A view that is held: its number, and the last operation that it shows."""
-
-    view: int
-    sequence: int
-
-
 class InfoRequest(Struct, frozen=True):
     """What the shard says of itself."""
 
     timeout: float | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+# -- how each kind is written and read
 
 
 class Call(NamedTuple):
@@ -208,11 +186,23 @@ class Call(NamedTuple):
 def write_request(
     number: int, request: Any, seconds: float | None, view: int | None = None
 ) -> list[bytes]:
-    """The frames of a request."""
-    kind = KINDS[type(request)]
+    """The frames of a request. Raises ValidationError for one that no door takes."""
+    kind = _known(KINDS, request)
     arguments: Any
     arguments, blocks = CALLS[kind].write(request)
-    return [_encode(Asked(number, kind, seconds, view)), _encode(arguments), *blocks]
+    frames = [_encode(Asked(number, kind, seconds, view)), _encode(arguments), *blocks]
+    longest = max(map(len, frames))
+    if longest > MAX_REQUEST:
+        raise LimitExceeded(f"request: {longest} bytes, at most {MAX_REQUEST} are taken")
+    return frames
+
+
+def _known(table: Mapping[type, T], asked: Any) -> T:
+    """What the table has for this kind. Raises ValidationError where it has nothing."""
+    found = table.get(type(asked))
+    if found is None:
+        raise ValidationError(f"{type(asked).__name__} does not go through the doors yet")
+    return found
 
 
 def read_request(asked: Asked, blocks: Sequence[Frame], seconds: float | None) -> Any:
@@ -247,7 +237,9 @@ def _id(point_id: PointId) -> int | str:
 
 
 def _write_ranked(request: QueryRequest | SearchRequest) -> tuple[Ranked, Blocks]:
-    ranking, blocks = _RANKINGS[type(request.query)](request.query)
+    if isinstance(request, QueryRequest) and request.prefetches:
+        raise ValidationError("prefetches do not go through the doors yet")
+    ranking, blocks = _known(_RANKINGS, request.query)(request.query)
     return Ranked(
         request.limit,
         request.offset,
@@ -264,11 +256,16 @@ def _write_ranked(request: QueryRequest | SearchRequest) -> tuple[Ranked, Blocks
 
 _RANKINGS: Final[dict[type, Callable[[Any], tuple[Ranking | None, Blocks]]]] = {
     type(None): lambda query: (None, []),
-    NearestQuery: lambda query: (Nearest(query.using), [query.query.astype(_F32).tobytes()]),
+    NearestQuery: lambda query: _nearest(query),
     OrderBy: lambda query: (_by_order(query), []),
     TextQuery: lambda q: (ByText(q.field, q.query, q.scoring.k, q.scoring.b), []),
     Sample: lambda query: (ByChance(), []),
 }
+
+
+def _nearest(query: NearestQuery) -> tuple[Nearest, Blocks]:
+    sent = vectors.sent(query.query)
+    return Nearest(query.using, sent.rows, sent.is_sparse), [sent.frame]
 
 
 def _by_order(order: OrderBy) -> ByOrder:
@@ -296,9 +293,7 @@ def _ranking(given: Ranking | None, blocks: Sequence[Frame]) -> Any:
     if len(blocks) != isinstance(given, Nearest):
         raise ProtocolError(f"{len(blocks)} vectors with this query")
     if isinstance(given, Nearest):
-        if not len(blocks[0]) or len(blocks[0]) % 4:
-            raise ProtocolError(f"a vector of {len(blocks[0])} bytes")
-        return Query.Nearest(np.frombuffer(blocks[0], _F32), given.using)
+        return Query.Nearest(vectors.received(blocks[0], given.rows, given.sparse), given.using)
     if isinstance(given, ByOrder):
         return _order(given)
     if isinstance(given, ByText):
@@ -386,124 +381,3 @@ KINDS: Final[dict[type, str]] = {
     OpenView: "open_view",
     CloseView: "close_view",
 }
-
-
-# -- answers
-
-
-def write_answer(number: int, kind: str, result: Any) -> list[bytes]:
-    """The frames of a request's answer."""
-    plain, points = _without_vectors(result)
-    if isinstance(result, Explained):
-        kind, plain = EXPLAINED, (plain, result.plan)
-    described, blocks = _vector_blocks(points)
-    return [_encode(Answered(number, kind, described)), _encode(plain), *blocks]
-
-
-def write_failure(number: int, error: EdgeError) -> list[bytes]:
-    """The frames of a request that failed."""
-    return [_encode(Answered(number, "error")), _encode(Failed(error.code, str(error)))]
-
-
-def _without_vectors(result: Any) -> tuple[Any, list[Any]]:
-    """(the result without vectors, the points of it in order)"""
-    if isinstance(result, list):
-        return [_without(point) for point in result], result
-    if isinstance(result, tuple):
-        points, following = result
-        after = following
-        if isinstance(following, UUID):
-            after = str(following)
-        return ([_without(point) for point in points], after), points
-    return result, []
-
-
-def _without(point: Any) -> Any:
-    """The point without its vectors; {} stays, which says that it has none of those asked for."""
-    return structs.replace(point, vector=None) if point.vector else point
-
-
-def _vector_blocks(
-    points: list[Any],
-) -> tuple[tuple[tuple[str, int, tuple[int, ...]], ...], Blocks]:
-    rows: dict[str, list[tuple[int, list[float]]]] = {}
-    for place, point in enumerate(points):
-        vector = point.vector
-        named = vector if isinstance(vector, dict) else {} if vector is None else {"": vector}
-        for name, numbers in named.items():
-            rows.setdefault(name, []).append((place, numbers))
-    described = tuple(
-        (name, len(found[0][1]), tuple(place for place, _ in found)) for name, found in rows.items()
-    )
-    return described, [
-        np.array([numbers for _, numbers in found], _F32).tobytes() for found in rows.values()
-    ]
-
-
-EXPLAINED: Final = "explained"
-"""The kind of answer to a query that asked for an explanation: [its points, the plans]."""
-
-_RESULTS: Final[dict[str, Any]] = {
-    EXPLAINED: tuple[list[ScoredPoint], list[SegmentPlan]],
-    "query": list[ScoredPoint],
-    "scroll": tuple[list[Record], int | str | OrderCursor | None],
-    "count": int,
-    "facet": FacetResponse,
-    "retrieve": list[Record],
-    "info": ShardInfo,
-    "open_view": OpenedView,
-    "close_view": bool,
-}
-
-
-def read_answer(frames: Sequence[Frame]) -> tuple[int, Any]:
-    """(the number of the request, its result: or the error, to be raised). Raises ProtocolError."""
-    try:
-        answered = msgspec.msgpack.decode(frames[0], type=Answered)
-        if answered.kind == "error":
-            failed = msgspec.msgpack.decode(frames[1], type=Failed)
-            return answered.number, error_of(failed.code, failed.message)
-        result = msgspec.msgpack.decode(frames[1], type=_RESULTS[answered.kind])
-        return answered.number, _with_vectors(result, answered, frames[2:])
-    except (msgspec.MsgspecError, ValueError, IndexError, KeyError, RecursionError) as error:
-        raise ProtocolError(f"answer: {error!r}") from None
-
-
-def _with_vectors(result: Any, answered: Answered, blocks: Sequence[Frame]) -> Any:
-    if answered.kind == EXPLAINED:
-        hits, plan = result
-        return Explained(_filled(hits, answered, blocks), plan)
-    if isinstance(result, tuple):
-        points, following = result
-        after = parse_id(following) if isinstance(following, str) else following
-        return _filled(points, answered, blocks), after
-    return _filled(result, answered, blocks) if isinstance(result, list) else result
-
-
-def _filled(points: list[Any], answered: Answered, blocks: Sequence[Frame]) -> list[Any]:
-    named: dict[int, dict[str, list[float]]] = {}
-    for (name, dim, places), block in zip(answered.vectors, blocks, strict=True):
-        rows = np.frombuffer(block, _F32).reshape(len(places), dim).tolist()
-        for place, numbers in zip(places, rows, strict=True):
-            named.setdefault(place, {})[name] = numbers
-    filled = list(points)
-    for place, vectors in named.items():
-        vector = vectors[""] if vectors.keys() == {""} else vectors
-        filled[place] = structs.replace(filled[place], vector=vector)
-    return filled
-
-
-def error_of(code: str, message: str) -> EdgeError:
-    """The error of the class that this code names, or a plain EdgeError."""
-    kind = _CODES.get(code, EdgeError)
-    return kind(message)
-
-
-def _all_errors(kind: type[EdgeError]) -> dict[str, type[EdgeError]]:
-    found = {kind.code: kind}
-    for inner in kind.__subclasses__():
-        found |= _all_errors(inner)
-    return found
-
-
-_CODES: Final = _all_errors(EdgeError)
