@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import edge.blocking as edge
+import edge
 from benchmarks.fresh import peak_mb, size_of
 from benchmarks.vectors import resident_mb
+from edge.blocking import EdgeShard
 
 POINTS = 1_000_000
 DIM = 384
@@ -54,7 +55,7 @@ def config() -> edge.EdgeConfig:
 def write(path: str, points: int) -> dict[str, Any]:
     """Store and index everything."""
     began = time.perf_counter()
-    with edge.EdgeShard.create(path, config()) as shard:
+    with EdgeShard.create(path, config()) as shard:
         for first, block in blocks(points):
             shard.upsert_arrays(np.arange(first, first + len(block)), block)
         written = time.perf_counter() - began
@@ -73,7 +74,7 @@ def serve(path: str, points: int) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     asked = block[:QUERIES] + 0.3 * rng.standard_normal((QUERIES, DIM), np.float32)
     began = time.perf_counter()
-    with edge.EdgeShard.load(path) as shard:
+    with EdgeShard.load(path) as shard:
         loaded = time.perf_counter() - began
         took, answers = timed(shard, asked, exact=False)
         resident, peak = resident_mb(), peak_mb()
@@ -89,7 +90,7 @@ def serve(path: str, points: int) -> dict[str, Any]:
 
 
 def timed(
-    shard: edge.EdgeShard, asked: NDArray[np.float32], exact: bool
+    shard: EdgeShard, asked: NDArray[np.float32], exact: bool
 ) -> tuple[float, list[set[Any]]]:
     """Return the seconds that the queries take, and the ids that each finds."""
     params = edge.SearchParams(
@@ -115,8 +116,8 @@ def main() -> None:
     """Run one step, or both, each in a process of its own."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in STEPS:
-        step, path, points = arguments
-        print(json.dumps(STEPS[step](path, int(points))))
+        step, path, number = arguments
+        print(json.dumps(STEPS[step](path, int(number))))
         return
     points = int(arguments[0]) if arguments else POINTS
     folder = arguments[1] if len(arguments) > 1 else None

@@ -335,6 +335,7 @@ def check_vector(vector: AnyVector, name: str, config: EdgeConfig, place: str = 
         raise WrongDimension(f"{place}: expected {params.size} numbers, got {vector.shape[-1]}")
     if not all_finite(vector):
         raise ValidationError(f"{place}: holds a number that is not finite")
+    check_numbers(np.atleast_2d(vector), params, lambda at: place)  # as the datatype stores them
 
 
 def _check_queries(request: QueryBatchRequest, config: EdgeConfig, limits: Limits) -> None:

@@ -84,7 +84,6 @@ class GrowingMulti:
             self._chunks[chunk][first : first + count]
             for (chunk, first), count in zip(places, counts.tolist(), strict=True)
             if count  # of points that lack them no place is known
-            if count  # before the first vector of all there is no chunk
         ]
         none = np.empty((0, self.form.width), self.form.dtype)
         return Ragged(starts_of(counts), (np.concatenate([none, *vectors]),))

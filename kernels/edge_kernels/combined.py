@@ -1,5 +1,4 @@
-"""Distances of a row to several examples, made one by a rule (COMBINED): what a query that
-recommends, discovers or learns from feedback ranks by.
+"""Ratings of a row by several examples (COMBINED): recommend, discover, context, feedback.
 
 Invariants:
 - With s the similarity to an example, that is minus the distance to it, a row's rating is, for

@@ -9,7 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -51,9 +51,11 @@ def project(rows: Floats, matrix: Floats, starts: NDArray[np.int32]) -> Floats:
     """float32[n, k]: out[i, j] = matrix[j] . rows[i, starts[j] : starts[j] + width].
 
     `rows` float32[n, stride], `matrix` float32[k, width], width a multiple of 8, `starts` int32[k].
-    ValueError if a start is outside, the width is another or the shapes disagree.
+    ValueError if a start is outside, the width is another, the shapes disagree or an array is not
+    C-contiguous.
     """
     (n, stride), (k, width) = rows.shape, matrix.shape
+    _check_contiguous(rows, matrix, starts)
     if width % _LANES or starts.shape != (k,):
         raise ValueError(f"a matrix of {matrix.shape} with {starts.shape} starts")
     if k and (int(starts.min()) < 0 or int(starts.max()) + width > stride):
@@ -78,9 +80,10 @@ def nearest(rows: Floats, centroids: Floats) -> NDArray[np.uint8]:
 
     `rows` float32[n, stride], `centroids` float32[chunks, width, 256]; chunk c is the elements
     from c * width on. The lowest of those that are equally near to one part in 2^15. ValueError if
-    the chunks do not lie in the row.
+    the chunks do not lie in the row, or an array is not C-contiguous.
     """
     (n, stride), (chunks, width, count) = rows.shape, centroids.shape
+    _check_contiguous(rows, centroids)
     if count != CENTROIDS or chunks * width > stride:
         raise ValueError(f"centroids of shape {centroids.shape} for rows of {stride}")
     out = np.empty((n, chunks), np.uint8)
@@ -116,6 +119,11 @@ def slice_query(
         raise ValueError(f"a form of {form.size} bytes for {numbers.size} numbers")
     times = np.array([spread], np.float32)
     call(_slice_query, address_of(form), address_of(numbers), address_of(fills), address_of(times))
+
+
+def _check_contiguous(*arrays: NDArray[Any]) -> None:
+    if not all(array.flags.c_contiguous for array in arrays):
+        raise ValueError("arrays must be C-contiguous")
 
 
 # --- kernels ---------------------------------------------------------------------------------

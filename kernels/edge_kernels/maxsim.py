@@ -1,5 +1,5 @@
-"""Distances of several vectors at once (MULTI): for each vector of the query the least distance to
-any vector of the row, summed (MaxSim, arXiv:2004.12832).
+"""Distances of several vectors at once (MULTI), by MaxSim (arXiv:2004.12832):
+for each vector of the query the least distance to any vector of the row, summed.
 
 Invariants:
 - The distance of two vectors has the bits that it has between single vectors, and the sum follows

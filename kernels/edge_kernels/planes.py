@@ -1,10 +1,13 @@
 """Distances of bit planes (SLICED): a query of a few bits an element, rows of one bit or more.
 
-A row is P planes of words of 64 bits, then float32 scale and float32 sum of squares. An element is
-about scale * sum over planes of weight * sign, sign being +1 where the plane has the bit, else -1.
+A row is P planes of words of 64 bits, then float32 scale and one more float32: the sum of squares
+or, for COSINE and DOT, the part of the product that is kept exactly. An element is about scale *
+sum over planes of weight * sign, sign being +1 where the plane has the bit, else -1.
 The query is uint8, 8-byte aligned:
 
-  int64[16]   [0] P, [1] B; float32 in the low halves of: [2] unit, [3] sum of squares of the query;
+  int64[16]   [0] P, [1] B; float32 in the low halves of: [2] unit, [3] sum of squares of the query
+              or, for COSINE and DOT, what the row's exact part is multiplied by; in the high
+              half of [2] a constant, which for COSINE and DOT is added to the product;
               [4..7] words of each plane, the first has most; float32 in the low halves of
               [8..11] weight of each plane, [12..15] bias: the sum of the query over that plane
   B planes    of words[0] words, the least significant bits of the numbers u first;
@@ -41,7 +44,7 @@ from edge_kernels.lanes import (
 )
 from edge_kernels.measure import METRIC, ZERO, row_ahead, row_at
 
-PLANES, DEPTH, UNIT, SQUARES, LENGTHS, WEIGHTS, BIASES = 0, 8, 16, 24, 32, 64, 96
+PLANES, DEPTH, UNIT, CONSTANT, LAST, LENGTHS, WEIGHTS, BIASES = 0, 8, 16, 20, 24, 32, 64, 96
 
 
 @inner
@@ -102,7 +105,8 @@ def sliced_distances(
     measure: int, query: int, rows: int, size: int, offsets: int, count: int, out: int
 ) -> int:
     """SLICED."""
-    metric, squares = load_i64(measure + METRIC), load_f32(query + SQUARES)
+    metric, last = load_i64(measure + METRIC), load_f32(query + LAST)
+    constant = load_f32(query + CONSTANT)
     is_apart = metric in (EUCLID, MANHATTAN)
     for at in range(count):
         later = row_ahead(rows, size, offsets, at, count)
@@ -110,8 +114,9 @@ def sliced_distances(
             prefetch(line)
         row = row_at(rows, size, offsets, at)
         dot = _dot(query, row, size)
-        distance = ZERO - dot
+        of_row = load_f32(row + size - 4)
+        distance = ZERO - (constant + last * of_row + dot)
         if is_apart:
-            distance = max(ZERO, squares + load_f32(row + size - 4) - (dot + dot))
+            distance = max(ZERO, last + of_row - (dot + dot))
         store_f32(out + 4 * at, distance)
     return 0

@@ -144,19 +144,19 @@ def made_sliced(code: int, n: int, dim: int, random: np.random.Generator) -> Mat
     longest = -(-dim // 64)
     words = np.array([longest, *random.integers(1, longest + 1, planes - 1)], np.int64)
     bits = [random.random((n, 64 * count)) < 0.5 for count in words]
-    scales, squares = random.uniform(0.1, 2, (2, n)).astype(np.float32)
-    behind = np.stack([scales, squares], axis=1).view(np.uint8)
+    scales, last = random.uniform(0.1, 2, (2, n)).astype(np.float32)
+    behind = np.stack([scales, last], axis=1).view(np.uint8)
     packed = [np.packbits(plane, axis=1, bitorder="little") for plane in bits]
     rows = np.ascontiguousarray(np.hstack([*packed, behind])).view(np.uint64)
 
     def ask(random: np.random.Generator) -> tuple[Array, Array]:
         numbers = random.integers(0, 2**depth, 64 * longest)
         weights, biases = random.standard_normal((2, planes)).astype(np.float32)
-        unit, own = random.uniform(0.01, 9, 2).astype(np.float32)
+        unit, own, constant = random.uniform(0.01, 9, 3).astype(np.float32)
         query = np.zeros(16 + depth * longest, np.int64)
         floats = query.view(np.float32)
         query[0], query[1], query[4 : 4 + planes] = planes, depth, words
-        floats[4], floats[6] = unit, own
+        floats[4:7] = unit, constant, own
         floats[16 : 16 + 2 * planes : 2], floats[24 : 24 + 2 * planes : 2] = weights, biases
         digits = ((numbers[None, :] >> np.arange(depth)[:, None]) & 1).astype(np.uint8)
         query[16:] = np.packbits(digits, axis=1, bitorder="little").view(np.int64).ravel()
@@ -166,8 +166,8 @@ def made_sliced(code: int, n: int, dim: int, random: np.random.Generator) -> Mat
             dot += weight * (2 * (plane @ values[: plane.shape[1]]) - bias)
         dot *= scales
         if e.metric_of_code(code) in (e.COSINE, e.DOT):
-            return query.view(np.uint8), -dot
-        return query.view(np.uint8), np.maximum(0, squares + float(own) - 2 * dot)
+            return query.view(np.uint8), -(float(constant) + float(own) * last + dot)
+        return query.view(np.uint8), np.maximum(0, last + float(own) - 2 * dot)
 
     return Matrix(code, rows, ask)
 

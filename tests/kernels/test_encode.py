@@ -55,6 +55,10 @@ def test_project_refuses_what_is_outside() -> None:
         encode.project(rows, normal(2, 12), np.array([0, 0], np.int32))
     with pytest.raises(ValueError, match="starts"):
         encode.project(rows, normal(2, 16), np.array([0], np.int32))
+    with pytest.raises(ValueError, match="contiguous"):
+        encode.project(normal(6, 32)[::2], normal(2, 16), np.array([0, 0], np.int32))
+    with pytest.raises(ValueError, match="contiguous"):
+        encode.nearest(normal(6, 32)[::2], normal(4, 4, 256))
 
 
 # --- nearest ---------------------------------------------------------------------------------

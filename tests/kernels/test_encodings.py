@@ -194,7 +194,7 @@ def test_distances_of_zeros_are_plus_zero(code):
         query, rows = matrix.ask(np.random.default_rng(2))[0], matrix.rows
         rows[:] = 0
         query.view(np.uint8)[encodings.SLICED_HEADER if encoding == SLICED else 64 :] = 0
-        query.view(np.float32)[2 * 3] = 0
+        query.view(np.float32)[5:7] = 0
     for result in (distances(code, query, rows), distances(code, query, rows[:1])):
         assert not result.any()
         assert not np.signbit(result).any()

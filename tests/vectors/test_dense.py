@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.model.config import Distance
+from edge.model.vector_params import Distance
 from edge.vectors import dense
-from edge.vectors.dense import BuiltDense, GrowingDense, stored_form, stored_query
+from edge.vectors.dense import BuiltDense, GrowingDense
+from edge.vectors.form import Form
 from edge.vectors.metric import larger_is_better, metric_of
 from edge_kernels import bits
 from edge_kernels.distance import COSINE, DOT, EUCLID, MANHATTAN
+from edge_kernels.encodings import FLOAT32
 
 DIM = 5
+FORM = Form(DIM, DOT, FLOAT32)
 ROWS_A_CHUNK = 64
 
 
@@ -56,13 +59,13 @@ class Grown:
     """A column beside its plain model."""
 
     def __init__(self) -> None:
-        self.column = GrowingDense(DIM, DOT)
-        self.rows = np.zeros((0, self.column.stride), np.float32)
+        self.column = GrowingDense(FORM)
+        self.rows = np.zeros((0, FORM.width), np.float32)
         self.lacks = np.zeros(0, bool)
 
     def append(self, batch: Batch) -> None:
         start = len(self.rows)
-        new = np.zeros((batch.count, self.column.stride), np.float32)
+        new = np.zeros((batch.count, FORM.width), np.float32)
         lacks = np.ones(batch.count, bool)
         where = range(batch.count) if batch.where is None else batch.where
         for position in where:
@@ -120,7 +123,7 @@ def test_gather_gives_rows_in_the_order_asked(drawn: list[Batch], data: st.DataO
     asked = data.draw(st.lists(st.integers(0, len(grown.rows) - 1), max_size=30))
     offsets = np.array(asked, np.uint32)
     assert np.array_equal(grown.column.gather(offsets), grown.rows[asked])
-    out = np.full((len(asked), grown.column.stride), np.nan, np.float32)
+    out = np.full((len(asked), FORM.width), np.nan, np.float32)
     assert grown.column.gather(offsets, out) is out
     assert np.array_equal(out, grown.rows[asked])
 
@@ -147,17 +150,19 @@ def test_a_chunk_holds_at_least_64_rows_and_about_four_megabytes(
 ) -> None:
     monkeypatch.setattr(dense, "CHUNK_BYTES", 4 << 20)
     for dim, rows in ((16, 65536), (384, 2048), (65535, 64)):
-        column = GrowingDense(dim, DOT)
-        column.append(0, 1, None, np.zeros((1, column.stride), np.float32))
+        form = Form(dim, DOT, FLOAT32)
+        column = GrowingDense(form)
+        column.append(0, 1, None, np.zeros((1, form.width), np.float32))
         [(_, chunk)] = column.chunks(rows)
-        assert chunk.shape == (rows, column.stride)
+        assert chunk.shape == (rows, form.width)
 
 
 def test_a_built_column_is_one_matrix() -> None:
     matrix = np.arange(6 * 16, dtype=np.float32).reshape(6, 16)
     missing = bits.from_offsets(6, np.array([1], np.uint32))
-    column = BuiltDense(DIM, EUCLID, matrix, missing)
-    assert (column.dim, column.stride, column.metric) == (DIM, 16, EUCLID)
+    form = Form(DIM, EUCLID, FLOAT32)
+    column = BuiltDense(form, matrix, missing)
+    assert column.form is form
     [(base, rows)] = column.chunks(4)
     assert (base, len(rows)) == (0, 4)
     assert np.shares_memory(rows, matrix)
@@ -170,14 +175,16 @@ def test_a_built_column_is_one_matrix() -> None:
 
 
 @pytest.mark.parametrize("metric", [COSINE, DOT, EUCLID, MANHATTAN])
-def test_stored_form_pads_and_normalises_only_for_cosine(metric: int) -> None:
+def test_stored_rows_are_padded_and_normalised_only_for_cosine(metric: int) -> None:
     vectors = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
-    stored = stored_form(vectors, metric)
+    form = Form(3, metric, FLOAT32)
+    stored = form.rows(vectors)
     assert stored.shape == (2, 16)
     expected = vectors / np.float32(5) if metric == COSINE else vectors
     assert np.allclose(stored[:, :3], expected)
     assert not stored[:, 3:].any()
-    assert np.array_equal(stored_query(vectors[0], metric), stored[0])
+    assert np.array_equal(form.query(vectors[0]).form, stored[0])
+    assert np.array_equal(form.padded(vectors[0]), stored[:1])
     assert vectors[0].tolist() == [3.0, 4.0, 0.0]
 
 

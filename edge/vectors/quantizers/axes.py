@@ -14,7 +14,14 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats, read_integers
+from edge.vectors.quantizers.stored import (
+    Arrays,
+    Floats,
+    Matrix,
+    read_floats,
+    read_integers,
+    thinned,
+)
 from edge_kernels import encode
 from edge_kernels.encodings import stride_of
 
@@ -158,7 +165,7 @@ def spectrum(sample: Floats, dim: int, pulse: Pulse) -> Spectrum:
     Variances are drawn towards their mean by dim / (dim + m): those of few rows say little.
     """
     blocks = blocks_of(dim)
-    rows = sample[:: -(-len(sample) // MOST_ROWS)]
+    rows = thinned(sample, MOST_ROWS)
     found = []
     for each in blocks:
         part = np.ascontiguousarray(rows[:, each.first : each.first + each.count])

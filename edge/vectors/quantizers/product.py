@@ -25,7 +25,7 @@ from edge.vectors.quantizers.axes import (
     turned,
 )
 from edge.vectors.quantizers.sliced import mean_of
-from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats
+from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats, thinned
 from edge_kernels import encode
 from edge_kernels.encodings import (
     COSINE,
@@ -139,7 +139,7 @@ def train_product(
         raise ValueError(f"product quantization x{ratio}")
     width = WIDTHS[ratio]
     axes = _axes(metric, dim, width, sample, pulse)
-    rows = _along(axes, sample[:: -(-len(sample) // MOST_ROWS)])
+    rows = _along(axes, thinned(sample, MOST_ROWS))
     centroids = _start(rows, -(-dim // width), width, pulse)
     for _ in range(min(MOST_TURNS, 3 * width)):
         _improve(rows, centroids, pulse)

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.vectors.quantizers.axes import Pulse
 from edge.vectors.quantizers.sliced import mean_of
-from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats
+from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats, thinned
 from edge_kernels.encodings import (
     COSINE,
     DOT,
@@ -109,7 +109,7 @@ def train_scalar(
         raise ValueError(f"quantile {quantile}")
     pulse()
     offset = np.zeros(dim, np.float32) if metric in (COSINE, DOT) else mean_of(sample, dim)
-    rows = sample[:: -(-sample.size // MOST_ELEMENTS), :dim]
+    rows = thinned(sample, MOST_ELEMENTS // dim)[:, :dim]
     sizes = np.sort(np.abs(rows - offset), axis=None)
     asked = QUANTILES if quantile is None else (quantile,)
     steps = [_step(sizes, share) for share in asked]

@@ -21,14 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.vectors.quantizers.axes import Axes, Pulse, axes_of
-from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats, read_integers
+from edge.vectors.quantizers.stored import (
+    Arrays,
+    Floats,
+    Matrix,
+    read_floats,
+    read_integers,
+    thinned,
+)
 from edge_kernels import encode
 from edge_kernels.encodings import COSINE, DOT, SLICED, SLICED_HEADER, code_of, stride_of
 
 GROUP = 64  # slots of a word
 MOST_BITS = 8
 PLANES = 4
-QUERY_BITS = (1, 4, 8)
 
 FIT_ROWS = 4096
 FIT_TURNS = 4
@@ -39,7 +45,11 @@ FIT_TURNS = 4
 HALF_RANGE = np.array([0.0, 0.7979, 0.9957, 1.1720, 1.3408, 1.5051, 1.6650, 1.8198, 1.9688])
 ERROR = np.array([1.0, 0.36338, 0.11885, 0.03744, 0.01154, 0.003495, 0.00104, 0.0003043, 8.77e-5])
 
-QUERY_STEP = {1: 1.5958, 4: 0.3352}  # of the same table; eight bits cover the whole range
+QUERY_STEP = {
+    1: 1.5958,
+    2: 0.9957,
+    4: 0.3352,
+}  # of the same table; eight bits cover the whole range
 
 
 class Slots(NamedTuple):
@@ -68,7 +78,7 @@ class Sliced:
     """A quantizer to bit planes.
 
     `mean` float32[dim]; `half_ranges` float32[kept], of each axis; `bits` uint8[groups], of each
-    64 axes; `query_bits` 1, 4 or 8, of each number of a query.
+    64 axes; `query_bits` 1 to 8, of each number of a query.
     """
 
     metric: int
@@ -285,7 +295,7 @@ def train_sliced(
 ) -> Sliced:
     """Return a quantizer with these axes: `bits` uint8[groups], `mean` float32[dim], and the rows
     to learn half ranges from, `about_mean` float32[m, stride]."""
-    rows = about_mean[:: -(-len(about_mean) // FIT_ROWS)]
+    rows = thinned(about_mean, FIT_ROWS)
     numbers = axes.along(rows)
     spread = np.sqrt(_squares(numbers) / np.float32(axes.kept))
     inverse = np.float32(1) / np.where(spread > 0, spread, np.float32(1))

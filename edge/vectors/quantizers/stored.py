@@ -1,4 +1,7 @@
-"""Checks of what a quantizer was stored as: damage is refused by name, before it is used."""
+"""The arrays of quantizers: which rows of a sample they learn from, and checks of what was stored.
+
+Invariant: what was damaged is refused by name, before it is used.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,11 @@ Matrix: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 Lengths: TypeAlias = tuple[int | None, ...]  # None: any length
+
+
+def thinned(sample: Floats, most: int) -> Floats:
+    """Return at most that many rows of a sample, at even distances, C-contiguous."""
+    return np.ascontiguousarray(sample[:: max(1, -(-len(sample) // max(1, most)))])
 
 
 def read_floats(arrays: Arrays, name: str, shape: Lengths, least: float = -np.inf) -> Floats:
