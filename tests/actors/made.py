@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from edge.model.config import Distance, EdgeConfig, EdgeOptimizersConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig, EdgeOptimizersConfig
 from edge.model.point import Point
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 
 DIM = 8
 PATIENCE = 30.0

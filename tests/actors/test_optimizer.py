@@ -17,7 +17,7 @@ from edge.actors.optimizer import Optimizer
 from edge.errors import ActorCrashed, ShardClosed, ShardReadOnly, StorageFull
 from edge.model.request import ShardInfo
 from edge.model.update import UpdateOperation
-from edge.segment import builder
+from edge.segment import indexing, writer
 from edge.shard import EdgeShard
 from edge.store import optimization
 from edge.store.store import Store
@@ -48,7 +48,7 @@ async def fill(shard: EdgeShard, rows: int = ROWS, first: int = 0) -> None:
 def gated_build(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """A gate before the graph's first slice."""
     gate = Gate()
-    monkeypatch.setattr(builder.Builder, "step", gate.before(builder.Builder.step))
+    monkeypatch.setattr(indexing.Builder, "step", gate.before(indexing.Builder.step))
     return gate
 
 
@@ -116,7 +116,7 @@ async def test_progress_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         shown.append(self.status)
 
     monkeypatch.setattr(Optimizer, "_show", watched)
-    monkeypatch.setattr(builder, "NODES_A_SLICE", ROWS // 4)
+    monkeypatch.setattr(indexing, "NODES_A_SLICE", ROWS // 4)
     async with EdgeShard(tmp_path / "shard", config(optimizers=INDEX)) as shard:
         await fill(shard)
         await informed(shard, indexed)
@@ -223,21 +223,21 @@ async def test_optimize_waits_for_what_the_background_is_doing(
 async def test_cancelled_optimize_stops_building_and_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, natively: bool
 ) -> None:
-    monkeypatch.setattr(builder, "NODES_A_SLICE", 1)
+    monkeypatch.setattr(indexing, "NODES_A_SLICE", 1)
     path = tmp_path / "shard"
     given = config(optimizers=INDEX, background_optimizer=False)
     async with EdgeShard(path, given) as shard:
         await fill(shard)
         with monkeypatch.context() as patch:
             steps, gate = [], Gate()
-            step = builder.Builder.step
+            step = indexing.Builder.step
 
             def watched(self: Any, nodes: int) -> int:
                 steps.append(1)
                 gate.pass_through()
                 return step(self, nodes)
 
-            patch.setattr(builder.Builder, "step", watched)
+            patch.setattr(indexing.Builder, "step", watched)
             with anyio.CancelScope() as scope:
                 task = asyncio.create_task(shard.optimize())
                 await gate.reached()
@@ -277,7 +277,7 @@ async def test_defect_while_optimizing_has_a_name_and_another_try_may_work(
     async with EdgeShard(path, given) as shard:
         await fill(shard)
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "build_graph", _fail)
+            patch.setattr(writer, "build_graph", _fail)
             with pytest.raises(ActorCrashed, match="out of its mind") as caught:
                 await shard.optimize()
             assert caught.value.name == "optimizer"
@@ -301,7 +301,7 @@ async def test_full_disk_while_optimizing_is_told_as_it_is(
     async with EdgeShard(path, given) as shard:
         await fill(shard)
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "write_array", full)
+            patch.setattr(writer, "write_array", full)
             with pytest.raises(StorageFull):
                 await shard.optimize()
         assert segment_folders(path) == []
@@ -336,18 +336,18 @@ async def test_read_only_shard_is_not_optimized(
 async def test_close_during_a_long_build_returns_soon_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builder, "NODES_A_SLICE", 1)
+    monkeypatch.setattr(indexing, "NODES_A_SLICE", 1)
     path = tmp_path / "shard"
     with monkeypatch.context() as patch:
         steps, gate = [], Gate()
-        step = builder.Builder.step
+        step = indexing.Builder.step
 
         def watched(self: Any, nodes: int) -> int:
             steps.append(1)
             gate.pass_through()
             return step(self, nodes)
 
-        patch.setattr(builder.Builder, "step", watched)
+        patch.setattr(indexing.Builder, "step", watched)
         shard = await EdgeShard(path, config(optimizers=INDEX)).open()
         await fill(shard)
         await gate.reached()
@@ -434,7 +434,7 @@ async def test_build_that_fails_is_tried_again_and_after_the_third_time_no_more(
     given = config(optimizers=INDEX, checkpoint_bytes=1000)
     async with EdgeShard(tmp_path / "shard", given) as shard:
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "build_graph", failing)
+            patch.setattr(writer, "build_graph", failing)
             await fill(shard)
             info = await informed(shard, lambda info: "is off" in info.optimizer)
             assert len(tries) == 4
@@ -454,7 +454,7 @@ async def test_build_that_fails_twice_is_done_at_the_third_try(
 ) -> None:
     monkeypatch.setattr(supervisor, "PAUSES", (0.0, 0.0, 0.0))
     tries = []
-    build = builder.build_graph
+    build = indexing.build_graph
 
     def failing(*args: Any) -> Any:
         tries.append(1)
@@ -462,7 +462,7 @@ async def test_build_that_fails_twice_is_done_at_the_third_try(
             raise RuntimeError("out of its mind")
         return build(*args)
 
-    monkeypatch.setattr(builder, "build_graph", failing)
+    monkeypatch.setattr(writer, "build_graph", failing)
     async with EdgeShard(tmp_path / "shard", config(optimizers=INDEX)) as shard:
         await fill(shard)
         info = await informed(shard, lambda info: info.indexed_vectors_count == ROWS)

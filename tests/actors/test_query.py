@@ -30,6 +30,7 @@ from edge.model.request import (
 from edge.model.update import UpdateOperation
 from edge.query import answer as answers
 from edge.query import deadline as deadlines
+from edge.query import ranking
 from edge.query import search as searches
 from edge.query.answer import Retrieve, answer
 from edge.query.deadline import Deadline
@@ -357,7 +358,7 @@ async def test_batch_is_answered_from_one_view(
             gate.pass_through()
             return nearest(view, *args)
 
-        monkeypatch.setattr(answers, "search", watched)
+        monkeypatch.setattr(ranking, "search", watched)
         requests = [QueryRequest(limit=10, query=NEAREST) for _ in range(3)]
         task = asyncio.create_task(shard.query_batch(requests))
         await gate.reached()

@@ -22,7 +22,8 @@ from edge.cli import main as command
 from edge.cli import serve
 from edge.endpoints import EdgeClient, Publisher, Role
 from edge.errors import EdgeError, StorageFault, ValidationError
-from edge.model.config import Distance, Durability, EdgeConfig, EdgeVectorParams
+from edge.model.config import Durability, EdgeConfig
+from edge.model.vector_params import Distance, EdgeVectorParams
 from tests.endpoints.made import in_thread, short_folder
 
 ROOT = Path(__file__).parents[2]

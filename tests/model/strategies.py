@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from edge.model.config import Memory
+from edge.model.choice import Memory
+from edge.model.config import ConfigChange, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -32,12 +34,53 @@ from edge.model.filter import (
 )
 from edge.model.geo import GeoBoundingBox, GeoPoint, GeoPolygon, GeoRadius
 from edge.model.point import Point, PointVectors
+from edge.model.quantization import (
+    BinaryQuantizationConfig,
+    BinaryQuantizationEncoding,
+    BinaryQuantizationQueryEncoding,
+    CompressionRatio,
+    NoQuantization,
+    ProductQuantizationConfig,
+    ScalarQuantizationConfig,
+    ScalarType,
+    TurboQuantBitSize,
+    TurboQuantQuantizationConfig,
+)
 from edge.model.schema import KeywordIndexParams, PayloadSchemaType, TextIndexParams
+from edge.model.sparse import SparseVector
 from edge.model.text import DisabledStemmer, Language, StopwordsSet
 from edge.model.update import Nothing, UpdateMode, UpdateOperation
+from edge.model.vector_params import (
+    Distance,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    HnswIndexConfig,
+    Modifier,
+    MultiVectorComparator,
+    MultiVectorConfig,
+    VectorStorageDatatype,
+)
 
 DIMENSIONS = {"": 3, "image": 4}
-"""The vectors that the shard of these values has."""
+"""The vectors of one list of float32 that the shard of these values has."""
+HALF, MANY, WORDS = "half", "many", "words"
+GREATEST_FLOAT16 = 65_504.0
+SEVERAL = MultiVectorConfig(MultiVectorComparator.MaxSim)
+
+
+def config_of(distance: Distance) -> EdgeConfig:
+    """The config of that shard: float32, float16, multivectors, sparse vectors."""
+    return EdgeConfig(
+        {
+            **{name: EdgeVectorParams(size, distance) for name, size in DIMENSIONS.items()},
+            HALF: EdgeVectorParams(2, distance, datatype=VectorStorageDatatype.Float16),
+            MANY: EdgeVectorParams(2, distance, multivector_config=SEVERAL),
+        },
+        {WORDS: EdgeSparseVectorParams(modifier=Modifier.Idf)},
+    )
+
+
+CONFIG = config_of(Distance.Dot)
 
 ids = st.one_of(st.integers(0, 2**64 - 1), st.uuids())
 keys = st.sampled_from(["a", "a.b", "a[].b", '"x y"', "größe"])
@@ -114,19 +157,33 @@ filters = _filters(
 )
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+halves = st.floats(-GREATEST_FLOAT16, GREATEST_FLOAT16, width=32)
+
+
+def rows_of(size: int, numbers: st.SearchStrategy[float] = finite) -> st.SearchStrategy[Any]:
+    """Vectors of so many numbers."""
+    return st.lists(numbers, min_size=size, max_size=size)
+
+
+sparse_vectors = st.dictionaries(st.integers(0, 2**32 - 1), finite, max_size=4).map(
+    lambda entries: SparseVector(list(entries), list(entries.values()))
+)
 vectors = st.fixed_dictionaries(
     {},
     optional={
-        name: st.lists(finite, min_size=size, max_size=size) for name, size in DIMENSIONS.items()
+        **{name: rows_of(size) for name, size in DIMENSIONS.items()},
+        HALF: rows_of(2, halves),
+        MANY: rows_of(2) | st.lists(rows_of(2), min_size=1, max_size=3),
+        WORDS: sparse_vectors,
     },
-) | st.lists(finite, min_size=3, max_size=3).map(lambda values: np.array(values, np.float32))
+) | rows_of(3).map(lambda values: np.array(values, np.float32))
 payloads = st.dictionaries(
     st.text(max_size=3), st.none() | scalars | finite | st.lists(scalars, max_size=2), max_size=3
 )
 points = st.builds(Point, ids, vectors, st.none() | payloads)
 
 some_ids = st.lists(ids, max_size=4)
-names = st.lists(st.sampled_from(list(DIMENSIONS)), max_size=3)
+names = st.lists(st.sampled_from(CONFIG.names()), max_size=3)
 maybe_key = st.none() | keys
 maybe_filter = st.none() | filters
 
@@ -137,6 +194,89 @@ INDEXES = [
         stopwords=StopwordsSet([Language.English], ["mug"]), stemmer=DisabledStemmer(), scoring=True
     ),
 ]
+
+maybe_memory = st.none() | st.sampled_from(Memory)
+quantizations = st.one_of(
+    st.builds(
+        ScalarQuantizationConfig,
+        st.sampled_from(ScalarType), st.none() | st.floats(0.5, 1), flags, maybe_memory,
+    ),
+    st.builds(ProductQuantizationConfig, st.sampled_from(CompressionRatio), flags, maybe_memory),
+    st.builds(
+        BinaryQuantizationConfig,
+        flags,
+        st.none() | st.sampled_from(BinaryQuantizationEncoding),
+        st.none() | st.sampled_from(BinaryQuantizationQueryEncoding),
+        maybe_memory,
+    ),
+    st.builds(
+        TurboQuantQuantizationConfig,
+        flags, st.none() | st.sampled_from(TurboQuantBitSize), maybe_memory,
+    ),
+    st.builds(NoQuantization),
+)  # fmt: skip
+graphs = st.builds(
+    HnswIndexConfig,
+    st.just(0) | st.integers(2, 512), st.integers(0, 10**6), st.integers(0, 2**64 - 1),
+    max_indexing_threads=st.integers(0, 9), on_disk=flags,
+    payload_m=st.none() | st.just(0) | st.integers(2, 512), inline_storage=flags,
+    memory=maybe_memory,
+)  # fmt: skip
+datatypes = st.none() | st.sampled_from(
+    [kind for kind in VectorStorageDatatype if kind is not VectorStorageDatatype.Turbo4]
+)
+sparse_datatypes = st.none() | st.sampled_from(
+    [getattr(VectorStorageDatatype, name) for name in ("Float32", "Float16", "Uint8")]
+)
+modifiers = st.none() | st.sampled_from(Modifier)
+
+
+@st.composite
+def config_changes(draw: st.DrawFn) -> ConfigChange:
+    """Any change that the shard of these values can make."""
+    dense = {
+        name: replace(
+            params,
+            on_disk=draw(flags),
+            quantization_config=draw(st.none() | quantizations),
+            hnsw_config=draw(st.none() | graphs),
+            memory=draw(maybe_memory),
+        )
+        for name, params in CONFIG.vectors.items()
+        if draw(st.booleans())
+    }
+    sparse = {
+        name: replace(params, full_scan_threshold=draw(sizes), memory=draw(maybe_memory))
+        for name, params in CONFIG.sparse_vectors.items()
+        if draw(st.booleans())
+    }
+    optimizers = st.builds(
+        EdgeOptimizersConfig, st.none() | st.floats(0, 1), sizes, sizes, sizes, sizes
+    )
+    return ConfigChange(
+        draw(st.none() | graphs),
+        draw(st.none() | quantizations),
+        draw(st.none() | optimizers),
+        dense,
+        sparse,
+    )
+
+
+new_names = st.text(max_size=5).filter(lambda name: name not in CONFIG.names())
+
+
+def _arrays(count: int, many: bool) -> st.SearchStrategy[UpdateOperation]:
+    """Whole columns; of multivectors one or two each."""
+    blocks = {"": np.arange(3.0 * count).reshape(count, 3)}
+    if many:
+        blocks[MANY] = np.ones((count, 2, 2))
+    return st.builds(
+        UpdateOperation.upsert_arrays,
+        st.just(range(count)),
+        st.just(blocks),
+        st.none() | st.lists(st.none() | payloads, min_size=count, max_size=count),
+    )
+
 
 operations: st.SearchStrategy[UpdateOperation] = st.one_of(
     st.builds(
@@ -164,5 +304,17 @@ operations: st.SearchStrategy[UpdateOperation] = st.one_of(
     st.builds(UpdateOperation.clear_payload_by_filter, filters),
     st.builds(UpdateOperation.create_field_index, keys, st.sampled_from(INDEXES)),
     st.builds(UpdateOperation.delete_field_index, keys),
+    st.integers(0, 3).flatmap(lambda count: _arrays(count, many=True) | _arrays(count, many=False)),
+    st.builds(
+        UpdateOperation.create_dense_vector,
+        new_names,
+        st.integers(1, 65_535),
+        st.sampled_from(Distance),
+        st.none() | st.just(SEVERAL),
+        datatypes,
+    ),
+    st.builds(UpdateOperation.create_sparse_vector, new_names, modifiers, sparse_datatypes),
+    st.builds(UpdateOperation.delete_vector_name, st.text(max_size=5)),
+    st.builds(UpdateOperation.set_config, config_changes()),
     st.builds(Nothing),
 )

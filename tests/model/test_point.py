@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import LimitExceeded, UnknownVector, ValidationError, WrongDimension
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
 from edge.model.limits import Limits
 from edge.model.payload import decode_payload, encode_payload
 from edge.model.point import (
@@ -20,15 +20,18 @@ from edge.model.point import (
     PointVectors,
     Record,
     ScoredPoint,
+    VectorColumn,
     batch_of,
     batch_of_arrays,
     batch_of_vectors,
 )
 from edge.model.point_id import decode_ids
+from edge.model.sparse import SparseVector
 from edge.model.vector import by_name
-from tests.model.strategies import DIMENSIONS, points
+from edge.model.vector_params import Distance
+from tests.model.strategies import MANY, config_of, points
 
-CONFIG = EdgeConfig({n: EdgeVectorParams(size, Distance.Cosine) for n, size in DIMENSIONS.items()})
+CONFIG = config_of(Distance.Cosine)
 ONE = {"": [1.0, 2.0, 3.0], "image": [1.0, 2.0, 3.0, 4.0]}
 
 
@@ -83,6 +86,26 @@ def test_a_point_refuses_naming_the_argument(arguments: Any, message: str) -> No
         Point(*arguments)
 
 
+def plain(name: str, vector: Any) -> Any:
+    """A vector of a point as plain numbers; a lone one of a multivector is a multivector."""
+    if isinstance(vector, SparseVector):
+        return vector.indices, vector.values
+    return np.atleast_2d(vector).tolist() if name == MANY else vector.tolist()
+
+
+def vectors_of(column: VectorColumn) -> list[Any]:
+    """The vectors of a column, in the same form."""
+    if column.lengths is None:
+        assert column.indices is None
+        return column.data.tolist()  # type: ignore[no-any-return]
+    ends = np.cumsum(column.lengths).tolist()
+    parts = list(pairwise([0, *ends]))
+    assert ends[-1:] == [len(column.data)]
+    if column.indices is None:
+        return [column.data[a:b].tolist() for a, b in parts]
+    return [(column.indices[a:b].tolist(), column.data[a:b].tolist()) for a, b in parts]
+
+
 @given(st.lists(points, max_size=6))
 def test_a_batch_holds_what_the_points_hold(given_points: list[Point]) -> None:
     batch = batch_of(given_points, CONFIG)
@@ -91,9 +114,9 @@ def test_a_batch_holds_what_the_points_hold(given_points: list[Point]) -> None:
     for name, column in batch.vectors.items():
         rows = range(len(batch)) if column.rows is None else column.rows.tolist()
         assert column.data.flags.c_contiguous
-        for row, values in zip(rows, column.data, strict=True):
-            found[row][name] = values.tolist()
-    expected = [{n: v.tolist() for n, v in by_name(p.vector).items()} for p in given_points]
+        for row, one in zip(rows, vectors_of(column), strict=True):
+            found[row][name] = one
+    expected = [{n: plain(n, v) for n, v in by_name(p.vector).items()} for p in given_points]
     assert found == expected
     payloads = [None if blob is None else decode_payload(blob) for blob in batch.payloads]
     assert payloads == [point.payload for point in given_points]

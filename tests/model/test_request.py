@@ -12,6 +12,16 @@ import pytest
 
 from edge.errors import ValidationError
 from edge.model.filter import Filter
+from edge.model.fusion import Fusion
+from edge.model.groups import GroupsResult, PointGroup, QueryGroupsRequest
+from edge.model.matrix import (
+    SearchMatrixOffsets,
+    SearchMatrixPair,
+    SearchMatrixPairs,
+    SearchMatrixRequest,
+)
+from edge.model.point import ScoredPoint
+from edge.model.prefetch import Prefetch
 from edge.model.query import (
     Bm25Params,
     Direction,
@@ -63,6 +73,13 @@ WHOLE: list[Any] = [
     FacetRequest("a[].b", 3, True, Filter(), timeout=0.5),
     FacetResponse([FacetHit("x", 2), FacetHit(True, 1)]),
     SegmentPlan(1, "scan", 3, Cardinality(0, 1, 2), 1, 0.5),
+    Prefetch(5, NEAREST, None, SearchParams(64), Filter(), 0.5),
+    QueryRequest(5, query=Fusion.Rrf(2), prefetches=[Prefetch(5, NEAREST), Prefetch(3)]),
+    QueryGroupsRequest("a.b", 5, 2, NEAREST, [], True, ["a"], Filter(), 0.5, SearchParams(64)),
+    GroupsResult([PointGroup("mug", [ScoredPoint(1, 2, 0.5)]), PointGroup(7, [])]),
+    SearchMatrixRequest(100, 5, Filter(), "image", timeout=1),
+    SearchMatrixPairs([SearchMatrixPair(1, UUID(int=7), 0.5)]),
+    SearchMatrixOffsets(np.array([0]), np.array([1]), np.float32([0.5]), (1, UUID(int=7))),
 ]
 
 
@@ -92,6 +109,54 @@ def test_query_defaults() -> None:
     assert (found.timeout, found.best_effort) == (None, False)
     search = SearchRequest(NEAREST, 3)
     assert (search.offset, search.with_vector, search.with_payload) == (0, False, False)
+
+
+def test_a_request_ranks_what_prefetches_find() -> None:
+    inner = [Prefetch(9, NEAREST), Prefetch(7)]
+    found = QueryRequest(3, query=Fusion.Dbsf(), prefetches=iter(inner))
+    assert found.prefetches == tuple(inner)
+    assert QueryRequest(3, prefetches=[]) == QueryRequest(3)
+    assert SearchRequest(Query.Nearest(7, "image"), 3).query.query == 7
+
+
+def test_group_defaults() -> None:
+    found = QueryGroupsRequest("a[].b")
+    assert (found.limit, found.group_size, found.query, found.prefetches) == (10, 3, None, ())
+    assert (found.with_vector, found.with_payload, found.filter) == (False, False, None)
+    assert (found.score_threshold, found.params, found.timeout) == (None, None, None)
+    whole = QueryGroupsRequest(
+        "a", query=Fusion.Rrf(2), prefetches=[Prefetch(1)], with_payload=["b"]
+    )
+    assert (len(whole.prefetches), whole.with_payload) == (1, IncludePayload(["b"]))
+
+
+def test_groups_are_gone_through() -> None:
+    groups = GroupsResult([PointGroup("mug", []), PointGroup(True, [])])
+    assert (len(groups), [group.id for group in groups]) == (2, ["mug", True])
+
+
+def test_matrix_defaults() -> None:
+    found = SearchMatrixRequest()
+    assert (found.sample_size, found.limit_per_sample, found.filter, found.using) == (
+        10, 3, None, None
+    )  # fmt: skip
+    assert found.timeout is None
+
+
+def test_a_matrix_tells_its_pairs() -> None:
+    found = SearchMatrixOffsets(
+        np.array([0, 0, 2]), np.array([1, 2, 0]), np.float32([0.5, 0.25, 1]), (3, 5, UUID(int=7))
+    )
+    pairs = found.pairs
+    assert len(found) == len(pairs) == 3
+    assert list(pairs) == [
+        SearchMatrixPair(3, 5, 0.5),
+        SearchMatrixPair(3, UUID(int=7), 0.25),
+        SearchMatrixPair(UUID(int=7), 3, 1.0),
+    ]
+    other = SearchMatrixOffsets(found.offsets_row, found.offsets_col, found.scores, (3, 5, 7))
+    assert found != other
+    assert found != pairs
 
 
 def test_scroll_and_count_defaults() -> None:
@@ -145,7 +210,27 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: QueryRequest(True), "limit: expected an int"),
     (lambda: QueryRequest(1, -1), "offset: expected 0"),
     (lambda: QueryRequest(1, query=[1.0]), "query: expected a Query"),
-    (lambda: QueryRequest(1, prefetches=[1]), "prefetches.*not supported yet"),
+    (lambda: QueryRequest(1, prefetches=[1]), r"prefetches\[0\]: expected a Prefetch, got 1"),
+    (lambda: QueryRequest(1, prefetches=Prefetch(1)), "prefetches: expected a list"),
+    (lambda: QueryRequest(1, prefetches=[Prefetch(1)]), "query: expected what the prefetches"),
+    (lambda: QueryRequest(1, query=Fusion.Rrf(2)), "prefetches: a Fusion ranks prefetches"),
+    (lambda: QueryRequest(1, query=Fusion.Dbsf), "query: expected a Query"),
+    (lambda: SearchRequest(Fusion.Rrf(2), 1), "query: expected a Query"),
+    (lambda: QueryGroupsRequest(7), "group_by: expected a str"),
+    (lambda: QueryGroupsRequest("a[["), "payload path"),
+    (lambda: QueryGroupsRequest("a", -1), "limit: expected 0"),
+    (lambda: QueryGroupsRequest("a", 1, 0), "group_size: expected 1"),
+    (lambda: QueryGroupsRequest("a", query=1), "query: expected a Query"),
+    (lambda: QueryGroupsRequest("a", prefetches=[1]), r"prefetches\[0\]: expected a Prefetch"),
+    (lambda: QueryGroupsRequest("a", query=Fusion.Dbsf()), "prefetches: a Fusion ranks"),
+    (lambda: QueryGroupsRequest("a", filter={}), "filter: expected a Filter"),
+    (lambda: QueryGroupsRequest("a", timeout=-1), "timeout: expected seconds"),
+    (lambda: SearchMatrixRequest(1), "sample_size: expected 2"),
+    (lambda: SearchMatrixRequest(None), "sample_size: expected an int"),
+    (lambda: SearchMatrixRequest(2, 0), "limit_per_sample: expected 1"),
+    (lambda: SearchMatrixRequest(filter={}), "filter: expected a Filter"),
+    (lambda: SearchMatrixRequest(using=7), "using: expected a str"),
+    (lambda: SearchMatrixRequest(timeout="1"), "timeout: expected a number"),
     (lambda: QueryRequest(1, with_vector="a"), "with_vector: expected a list"),
     (lambda: QueryRequest(1, with_vector=1), "with_vector: expected a list"),
     (lambda: QueryRequest(1, with_payload="a"), "keys: expected a list"),
@@ -178,10 +263,10 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: Query.Nearest([1.0], 1), "using: expected a str"),
     (lambda: SearchParams(-1), "hnsw_ef: expected 0"),
     (lambda: SearchParams(exact=1), "exact: expected a bool"),
-    (lambda: SearchParams(quantization=1), "quantization.*not supported yet"),
-    (lambda: SearchParams(acorn=1), "acorn.*not supported yet"),
-    (lambda: SearchParams(idf=1), "idf.*not supported yet"),
-    (lambda: QueryRequest(1, query="a"), "query: expected a Query, TextQuery, OrderBy or Sample"),
+    (lambda: SearchParams(quantization=1), "quantization: expected a QuantizationSearchParams"),
+    (lambda: SearchParams(acorn=1), "acorn: expected a AcornSearchParams"),
+    (lambda: SearchParams(idf=1), "idf: expected a IdfParams"),
+    (lambda: QueryRequest(1, query="a"), "query: expected a Query, TextQuery, OrderBy, Sample, "),
     (lambda: QueryRequest(1, query=Direction.Asc), "query: expected a Query"),
     (lambda: QueryRequest(1, query=Sample), "query: expected a Query"),
     (lambda: QueryRequest(1, explain=1), "explain: expected a bool"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edge.errors import CallerError, CorruptData, LimitExceeded, ValidationError
 from edge.model import check, schema
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams, Memory
+from edge.model.choice import Memory
+from edge.model.config import EdgeConfig
 from edge.model.schema import (
     KINDS,
     NO_SCHEMA,
@@ -49,6 +50,7 @@ from edge.model.text import (
     TokenizerType,
 )
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 
 EVERY: list[type] = list(get_args(IndexParams))
 WHOLE: list[Any] = [

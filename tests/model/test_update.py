@@ -11,20 +11,33 @@ import pytest
 from hypothesis import given
 
 from edge.errors import ValidationError
+from edge.model.config import ConfigChange
 from edge.model.filter import Filter, IsEmptyCondition
 from edge.model.point import Point, PointVectors
 from edge.model.update import (
     ClearPayload,
+    CreateVector,
     DeletePoints,
+    DeleteVector,
     OverwritePayload,
+    SetConfig,
     SetPayload,
     UpdateMode,
     UpdateOperation,
     UpsertPoints,
 )
+from edge.model.vector_params import (
+    Distance,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    Modifier,
+    MultiVectorComparator,
+    MultiVectorConfig,
+)
+from edge.model.vector_params import VectorStorageDatatype as D
 from tests.model.strategies import operations
 
-U = UpdateOperation
+U, Dot = UpdateOperation, Distance.Dot
 ANY = Filter([IsEmptyCondition("a")])
 
 
@@ -68,6 +81,21 @@ def test_kinds_and_contents_tell_operations_apart() -> None:
     assert U.delete_points_by_filter(Filter()) != U.delete_points([])
 
 
+def test_vectors_to_create_are_told_apart() -> None:
+    several = MultiVectorConfig(MultiVectorComparator.MaxSim)
+    dense = U.create_dense_vector("a", 4, Dot, several, D.Uint8)
+    params = EdgeVectorParams(4, Dot, multivector_config=several, datatype=D.Uint8)
+    assert dense == CreateVector("a", params)
+    assert dense != U.create_dense_vector("a", 4, Dot, several)
+    assert dense != U.create_dense_vector("b", 4, Dot, several, D.Uint8)
+    sparse = U.create_sparse_vector("a", Modifier.Idf, D.Float16)
+    assert sparse == CreateVector("a", EdgeSparseVectorParams(None, None, Modifier.Idf, D.Float16))
+    assert sparse != U.create_sparse_vector("a") != dense
+    assert U.delete_vector_name("a") == DeleteVector("a") != DeleteVector("b")
+    assert U.set_config(ConfigChange()) == SetConfig(ConfigChange())
+    assert U.set_config(ConfigChange()) != U.set_config(ConfigChange(vectors={"a": params}))
+
+
 def test_arrays_are_copied_and_equal_by_content() -> None:
     mine = np.ones((2, 3), np.float32)
     first = U.upsert_arrays([1, 2], mine, [None, {"a": 1}])
@@ -105,6 +133,15 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: U.delete_payload([1], "a"), "keys: expected a list"),
     (lambda: U.delete_payload([1], ["a..b"]), "payload path"),
     (lambda: U.clear_payload(None), "point_ids: expected a list"),
+    (lambda: U.create_dense_vector("a", 0, Dot), "size: expected 1 to 65535, got 0"),
+    (lambda: U.create_dense_vector("a", 4, "Dot"), "distance: expected a Distance"),
+    (lambda: U.create_dense_vector("a", 4, Dot, 1), "multivector_config: expected a MultiVector"),
+    (lambda: U.create_dense_vector("a", 4, Dot, None, "Uint8"), "datatype: expected a VectorStor"),
+    (lambda: U.create_dense_vector("a", 4, Dot, None, D.Turbo4), "datatype: .*not supported yet"),
+    (lambda: U.create_sparse_vector("a", "idf"), "modifier: expected a Modifier"),
+    (lambda: U.create_sparse_vector("a", None, D.Turbo8), "Turbo8 is not one of a sparse vector"),
+    (lambda: U.set_config(None), "change: expected a ConfigChange"),
+    (lambda: U.set_config({"hnsw_config": None}), "change: expected a ConfigChange"),
 ]
 
 

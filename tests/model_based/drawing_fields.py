@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from edge.model.config import Memory
+from edge.model.choice import Memory
 from edge.model.filter import (
     FieldCondition,
     Filter,

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -23,16 +23,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from edge.errors import NotFound, UnknownField, ValidationError
-from edge.model.config import (
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-)
+from edge.errors import EdgeError, NotFound, UnknownField, UnknownVector, ValidationError
+from edge.model.choice import Memory
+from edge.model.config import ConfigChange, Durability, EdgeConfig, EdgeOptimizersConfig
+from edge.model.filter import Filter, HasVectorCondition
 from edge.model.point import Point, PointVectors, Record, ScoredPoint
 from edge.model.point_id import PointId
+from edge.model.quantization import (
+    BinaryQuantizationConfig,
+    NoQuantization,
+    QuantizationConfig,
+    ScalarQuantizationConfig,
+    ScalarType,
+)
 from edge.model.query import Direction, OrderBy, Query, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
@@ -46,13 +49,13 @@ from edge.model.request import (
 )
 from edge.model.schema import TextIndexParams
 from edge.model.update import UpdateMode, UpdateOperation
+from edge.model.vector_params import EdgeSparseVectorParams, HnswIndexConfig, VectorParams
 from edge.query.answer import Retrieve, answer
 from edge.segment import appendable
 from edge.segment.view import ShardView
-from tests.model_based import drawing, drawing_fields
+from tests.model_based import drawing, drawing_fields, kinds
 from tests.model_based.drawing import (
     BULK_IDS,
-    DIMENSIONS,
     NAMES,
     any_ids,
     id_targets,
@@ -74,11 +77,13 @@ from tests.model_based.drawing_fields import (
     targets,
     text_queries,
 )
+from tests.model_based.kinds import CREATED, GIVEN_AWAY, KINDS, is_exact, is_similarity, is_sparse
 from tests.model_based.plain_model import (
-    DISTANCES,
-    LARGER_IS_BETTER,
+    PLAIN,
     Asked,
     NoSuchPoint,
+    NoSuchVector,
+    OtherVector,
     PlainModel,
     Target,
     id_order,
@@ -89,32 +94,79 @@ TOLERANCE = 2e-6
 HELD_AT_MOST = 6
 
 
-def config(checkpoint_bytes: int, segments: int, threshold: int, share: float) -> EdgeConfig:
-    """Thresholds so low that a few steps cross them."""
-    return EdgeConfig(
-        vectors={
-            name: EdgeVectorParams(size=size, distance=DISTANCES[name])
-            for name, size in DIMENSIONS.items()
-        },
-        hnsw_config=HnswIndexConfig(m=8, ef_construct=64, full_scan_threshold=1),
-        optimizers=EdgeOptimizersConfig(
-            deleted_threshold=share,
+class Options(NamedTuple):
+    """What of a config may change from one opening to the next: thresholds so low that a few steps
+    cross them, graphs, small forms and places."""
+
+    checkpoint_bytes: int
+    segments: int
+    threshold: int
+    share: float
+    m: int = 8
+    quantization: QuantizationConfig = NoQuantization()
+    memory: Memory | None = None
+
+    def hnsw(self) -> HnswIndexConfig:
+        return HnswIndexConfig(m=self.m, ef_construct=64, full_scan_threshold=1)
+
+    def optimizers(self) -> EdgeOptimizersConfig:
+        return EdgeOptimizersConfig(
+            deleted_threshold=self.share,
             vacuum_min_vector_number=8,
-            default_segment_number=segments,
-            indexing_threshold=threshold,
-        ),
-        durability=Durability.Os,
-        checkpoint_bytes=checkpoint_bytes,
-    )
+            default_segment_number=self.segments,
+            indexing_threshold=self.threshold,
+        )
+
+    def change(self) -> ConfigChange:
+        """What of it may change while the shard runs."""
+        return ConfigChange(self.hnsw(), self.quantization, self.optimizers())
+
+    def config(self, params: Mapping[str, VectorParams]) -> EdgeConfig:
+        """The config of a shard of these vectors."""
+        dense: dict[str, Any] = {}
+        sparse: dict[str, Any] = {}
+        for name, each in params.items():
+            one = replace(each, memory=self.memory)
+            (sparse if isinstance(each, EdgeSparseVectorParams) else dense)[name] = one
+        return EdgeConfig(
+            dense,
+            sparse,
+            hnsw_config=self.hnsw(),
+            quantization_config=self.quantization,
+            optimizers=self.optimizers(),
+            durability=Durability.Os,
+            checkpoint_bytes=self.checkpoint_bytes,
+        )
 
 
-configs = st.builds(
-    config,
+options = st.builds(
+    Options,
     checkpoint_bytes=st.sampled_from([400, 2_000, 10_000]),
     segments=st.integers(1, 3),
     threshold=st.sampled_from([0, 1, 1, 4]),
     share=st.sampled_from([0.1, 0.3]),
+    m=st.sampled_from([8, 8, 0, 5]),
+    quantization=st.sampled_from(
+        [
+            NoQuantization(),
+            NoQuantization(),
+            ScalarQuantizationConfig(ScalarType.Int8),
+            BinaryQuantizationConfig(),
+        ]
+    ),
+    memory=st.sampled_from([None, None, Memory.Cold]),
 )
+BEGINNING = {**PLAIN, **KINDS}
+"""The vectors that a shard is made with."""
+NAMED = [*PLAIN, *GIVEN_AWAY]
+"""The names that there ever are, and one that there never is."""
+
+REFUSALS: dict[type[Exception], type[EdgeError]] = {
+    NoSuchPoint: NotFound,
+    NoSuchVector: UnknownVector,
+    OtherVector: ValidationError,
+}
+"""What the shard raises where the model does."""
 
 
 QUESTIONS: list[Any] = [
@@ -155,7 +207,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.stack.enter_context(patch.object(os, "fdatasync", _no_sync))
         # So few that a tail's indexes are often behind it, which takes thousands of rows in use.
         self.stack.enter_context(patch.object(appendable, "BACKLOG_A_STEP", 8))
-        self.model = PlainModel()
+        self.model = PlainModel(BEGINNING)
         self.held: list[Held] = []
         self.turn = 0
 
@@ -178,13 +230,13 @@ class ShardMachine(RuleBasedStateMachine):
         before = self.view.sequence
         try:
             change(*arguments)
-        except NoSuchPoint:
+        except tuple(REFUSALS) as refusal:
             try:
                 self.apply(operation)
-            except NotFound:
+            except REFUSALS[type(refusal)]:
                 assert self.view.sequence == before
                 return
-            raise AssertionError("the shard changed a point that is not there") from None
+            raise AssertionError(f"the shard did what cannot be: {refusal!r}") from None
         sequence = self.apply(operation)
         assert sequence == self.view.sequence
         assert sequence - before in (0, 1)
@@ -194,18 +246,36 @@ class ShardMachine(RuleBasedStateMachine):
     def fill(self, count: int, seed: int) -> None:
         """Begin with points: what happens to an empty shard is soon known."""
         if count:
-            self._upsert_columns(BULK_IDS[0], count, seed, NAMES, with_payloads=True)
+            self._upsert_columns(BULK_IDS[0], count, seed, NAMED, with_payloads=True)
+            some = [(i, {"words": kinds.vector(KINDS["words"], i)}) for i in BULK_IDS[: count // 2]]
+            operation = UpdateOperation.update_vectors([PointVectors(*each) for each in some])
+            self.both(operation, self.model.update_vectors, some)
+
+    def more_vectors(self, seed: int) -> dict[str, Any]:
+        """Of the kinds that are not plain: some, none or all that there are now."""
+        params = self.model.params
+        names = [name for name in params if name not in PLAIN]
+        few = {0: [], 1: names}.get(seed % 4, names[seed % 3 :: 2])
+        return {name: kinds.vector(params[name], seed) for name in few}
 
     @rule(
         points=st.lists(
-            st.tuples(ids, drawing.vectors(), st.none() | drawing_fields.payloads), max_size=6
+            st.tuples(ids, drawing.vectors(), st.none() | drawing_fields.payloads, seeds),
+            max_size=6,
         ),
         mode=st.sampled_from([UpdateMode.Upsert, UpdateMode.Upsert, *UpdateMode]),
         condition=maybe_filters,
     )
     def upsert(
-        self, points: list[tuple[PointId, Any, Any]], mode: UpdateMode, condition: Asked | None
+        self,
+        points: list[tuple[PointId, Any, Any, int]],
+        mode: UpdateMode,
+        condition: Asked | None,
     ) -> None:
+        points = [
+            (i, {**vectors, **self.more_vectors(seed)}, payload)
+            for i, vectors, payload, seed in points
+        ]
         operation = UpdateOperation.upsert_points(
             [Point(*point) for point in points], condition and condition.filter, mode
         )
@@ -215,7 +285,7 @@ class ShardMachine(RuleBasedStateMachine):
         first=st.sampled_from(BULK_IDS[:-20]),
         count=st.integers(1, 60),
         seed=seeds,
-        names=st.sampled_from([NAMES, NAMES, [""], ["dot", "euclid"]]),
+        names=st.sampled_from([NAMES, NAMED, [""], ["dot", "euclid"], ["many", "half", "new"]]),
         with_payloads=st.booleans(),
     )
     def upsert_arrays(
@@ -227,13 +297,13 @@ class ShardMachine(RuleBasedStateMachine):
         self, first: int, count: int, seed: int, names: list[str], *, with_payloads: bool
     ) -> None:
         numbers = np.arange(first, first + count) % len(BULK_IDS) + BULK_IDS[0]
-        blocks = {name: drawing.block(name, seed, count) for name in names}
+        blocks = self._blocks(names, seed, count)
         payloads = [
             {**fields_of(seed + i % 50), "n": i % 6} if with_payloads and i % 7 else None
             for i in numbers.tolist()
         ]
         points = [
-            (point_id, {name: blocks[name][row].tolist() for name in names}, payloads[row])
+            (point_id, {name: block[row].tolist() for name, block in blocks.items()}, payloads[row])
             for row, point_id in enumerate(numbers.tolist())
         ]
         operation = UpdateOperation.upsert_arrays(
@@ -241,16 +311,29 @@ class ShardMachine(RuleBasedStateMachine):
         )
         self.both(operation, self.model.upsert, points)
 
+    def _blocks(self, names: list[str], seed: int, count: int) -> dict[str, Any]:
+        """Columns of those of these names that there are and that come so."""
+        params = self.model.params
+        blocks = {
+            name: drawing.block(name, seed, count)
+            if name in PLAIN
+            else kinds.block(params[name], seed, count)
+            for name in names
+            if name in params
+        }
+        return {name: block for name, block in blocks.items() if block is not None}
+
     @rule(
-        changes=st.lists(st.tuples(any_ids, drawing.vectors()), max_size=4),
+        changes=st.lists(st.tuples(any_ids, drawing.vectors(), seeds), max_size=4),
         condition=maybe_filters,
         there=mostly,
     )
     def update_vectors(
-        self, changes: list[tuple[PointId, Any]], condition: Asked | None, there: bool
+        self, changes: list[tuple[PointId, Any, int]], condition: Asked | None, there: bool
     ) -> None:
         if there:
             changes = [change for change in changes if change[0] in self.model.points]
+        changes = [(i, {**vectors, **self.more_vectors(seed)}) for i, vectors, seed in changes]
         operation = UpdateOperation.update_vectors(
             [PointVectors(*change) for change in changes], condition and condition.filter
         )
@@ -266,9 +349,11 @@ class ShardMachine(RuleBasedStateMachine):
         doomed = [i for i in self.model.points if i in BULK_IDS and int(i) % 3 == third]
         self.both(UpdateOperation.delete_points(doomed), self.model.delete_points, doomed)
 
-    @rule(whom=targets, names=st.lists(st.sampled_from(NAMES), max_size=3), there=mostly)
+    @rule(whom=targets, names=st.lists(st.sampled_from(NAMED), max_size=3), there=mostly)
     def delete_vectors(self, whom: Target, names: list[str], there: bool) -> None:
         whom = self._there(whom, there)
+        if there:
+            names = [name for name in names if name in self.model.params]
         self.both(
             operation_on("delete_vectors", whom, names), self.model.delete_vectors, whom, names
         )
@@ -295,6 +380,35 @@ class ShardMachine(RuleBasedStateMachine):
         else:
             operation = operation_on("delete_payload", whom, keys)
             self.both(operation, self.model.delete_payload, whom, keys)
+
+    @rule(which=st.sampled_from(CREATED))
+    def create_vector_name(self, which: tuple[str, VectorParams]) -> None:
+        name, params = which
+        before, known = self.view.sequence, name in self.model.params
+        self.both(kinds.creation(name, params), self.model.create_vector, name, params)
+        assert self.view.sequence == before + (not known)
+
+    @rule(name=st.sampled_from(GIVEN_AWAY))
+    def delete_vector_name(self, name: str) -> None:
+        before, known = self.view.sequence, name in self.model.params
+        operation = UpdateOperation.delete_vector_name(name)
+        self.both(operation, self.model.delete_vector_name, name)
+        assert self.view.sequence == before + known
+
+    def params_to_name(self, wanted: Options) -> dict[str, VectorParams]:
+        """The vectors that a config names that a shard is opened with: those that came later than
+        the shard may be left out."""
+        params, later = self.model.params, self.model.later
+        return {n: p for n, p in params.items() if n not in later or wanted.share == 0.1}
+
+    @rule(wanted=options)
+    def set_config(self, wanted: Options) -> None:
+        """Other thresholds, graphs and small forms from now on; no answer changes by it."""
+        before = self.view
+        sequence = self.apply(UpdateOperation.set_config(wanted.change()))
+        assert sequence == before.sequence + (self.view.config != before.config)
+        assert self.view.settings.hnsw["dot"].m == wanted.m
+        assert self.view.config.names() == before.config.names()
 
     @rule(index=indexes)
     def create_field_index(self, index: tuple[str, Any]) -> None:
@@ -329,7 +443,7 @@ class ShardMachine(RuleBasedStateMachine):
     @rule(
         asked=maybe_filters,
         seed=seeds,
-        name=st.sampled_from(NAMES),
+        name=st.sampled_from(NAMED),
         order=orders,
         path=st.sampled_from(PATHS),
     )
@@ -337,7 +451,8 @@ class ShardMachine(RuleBasedStateMachine):
         if len(self.held) == HELD_AT_MOST:
             self.held.pop(seed % HELD_AT_MOST)
         wanted = asked and asked.filter
-        query = Query.Nearest(drawing.vector(name, seed), name)
+        name = name if name in self.model.params else "dot"
+        query = Query.Nearest(self.query_of(name, seed), name)
         requests = (
             EVERYTHING,
             ScrollRequest(limit=7, filter=wanted),
@@ -350,6 +465,12 @@ class ShardMachine(RuleBasedStateMachine):
         )
         ask = self.taken()
         self.held.append(Held(ask, requests, tuple(map(ask, requests))))
+
+    def query_of(self, name: str, seed: int) -> Any:
+        """A vector to search for among those of this name."""
+        if name in PLAIN:
+            return drawing.vector(name, seed)
+        return kinds.vector(self.model.params[name], seed)
 
     def taken(self) -> Callable[[Any], Any]:
         """What answers requests as the shard is now, for ever."""
@@ -387,8 +508,22 @@ class ShardMachine(RuleBasedStateMachine):
             numbers.add(record.vector, vectors)
         numbers.check()
         self._each_id_lives_once(view)
+        self._has_the_vectors(view)
         assert {path: field.params for path, field in view.schema.items()} == self.model.schema
         assert all(view.segments[-1].index(path) is not None for path in view.schema), "no index"
+
+    def _has_the_vectors(self, view: ShardView) -> None:
+        """Of each name that there is now, the points that have a vector."""
+        assert sorted(view.config.names()) == sorted(self.model.params) == sorted(view.names)
+        assert {n for n in self.model.params if is_sparse(self.model.params[n])} == set(
+            view.config.sparse_vectors
+        )
+        self.turn += 1
+        name = sorted(self.model.params)[self.turn % len(self.model.params)]
+        having = [i for i in self.model.matching(None) if name in self.model.points[i].vectors]
+        wanted = Filter(must=[HasVectorCondition(name)])
+        assert [r.id for r in answer(view, ScrollRequest(None, 1000, wanted))[0]] == having
+        assert sum(part.count_of(name) for part in view.segments) == len(having)
 
     @invariant()
     def answers_by_fields(self) -> None:
@@ -436,7 +571,7 @@ class ReadMachine(ShardMachine):
     """Reads of every kind, beside the scroll through everything after each step."""
 
     @rule(
-        name=st.sampled_from(NAMES),
+        name=st.sampled_from(NAMED),
         seed=seeds,
         asked=maybe_filters,
         limit=st.integers(0, 40),
@@ -456,8 +591,13 @@ class ReadMachine(ShardMachine):
         exact: bool,
         as_search: bool,
     ) -> None:
-        vector = drawing.vector(name, seed)
-        if threshold is not None and name == "":
+        params = self.model.params.get(name)
+        if params is None:
+            with pytest.raises(UnknownVector, match=name):
+                self.ask(QueryRequest(limit, query=Query.Nearest([1.0], name)))
+            return
+        vector = self.query_of(name, seed)
+        if threshold is not None and not is_exact(params):
             threshold = threshold / 10 + 0.0123  # where no cosine of such small numbers lies
         more: dict[str, Any] = {
             "filter": asked and asked.filter,
@@ -472,14 +612,14 @@ class ReadMachine(ShardMachine):
             hits = self.ask(QueryRequest(limit, query=query, **more))
         expected = self.model.nearest(name, vector, asked)
         if threshold is not None:
-            larger = name in LARGER_IS_BETTER
+            larger = is_similarity(params)
             expected = [
                 hit for hit in expected if (hit[1] > threshold if larger else hit[1] < threshold)
             ]
         if exact:
-            check_hits(name, hits, expected[offset : offset + limit] if limit else [])
+            check_hits(params, hits, expected[offset : offset + limit] if limit else [])
         else:
-            check_approximate(name, hits, expected, limit)
+            check_approximate(params, hits, expected, limit)
 
     @rule(asked=maybe_filters, limit=st.integers(1, 12), offset=st.sampled_from([0, 3, 50]))
     def query_without_vector(self, asked: Asked | None, limit: int, offset: int) -> None:
@@ -568,13 +708,14 @@ class ReadMachine(ShardMachine):
 
     @rule(
         wanted=st.lists(any_ids, max_size=6),
-        names=st.lists(st.sampled_from(NAMES), max_size=3, unique=True),
+        names=st.lists(st.sampled_from(NAMED), max_size=3, unique=True),
         exclude=st.booleans(),
         keys=st.lists(st.sampled_from(["n", "room", "deep"]), max_size=2),
     )
     def retrieve(
         self, wanted: list[PointId], names: list[str], exclude: bool, keys: list[str]
     ) -> None:
+        names = [name for name in names if name in self.model.params]
         selector = (PayloadSelector.Exclude if exclude else PayloadSelector.Include)(keys)
         found: list[Record] = self.ask(Retrieve.of(wanted, selector, names))
         expected = [i for i in dict.fromkeys(wanted) if i in self.model.points]
@@ -600,50 +741,53 @@ class Numbers:
     """Vectors that were shown beside those that should have been, compared all at once."""
 
     def __init__(self) -> None:
-        self.shown: list[float] = []
+        self.shown: list[np.ndarray] = [np.empty(0)]
         self.expected: list[np.ndarray] = [np.empty(0)]
 
-    def add(self, shown: Any, expected: dict[str, np.ndarray]) -> None:
+    def add(self, shown: Any, expected: dict[str, kinds.Kept]) -> None:
         """As Qdrant shows them: the default vector alone is a list, anything else is by name."""
         if expected.keys() == {""}:
             shown = {"": shown}
         assert shown.keys() == expected.keys()
-        for name, row in expected.items():
-            assert len(shown[name]) == len(row)
-            self.shown += shown[name]
-            self.expected.append(row)
+        for name, one in expected.items():
+            found = kinds.shown(shown[name])
+            assert kinds.form(found) == kinds.form(one)
+            self.shown.append(kinds.flat(found))
+            self.expected.append(kinds.flat(one))
 
     def check(self) -> None:
-        difference = np.abs(np.array(self.shown) - np.concatenate(self.expected))
+        difference = np.abs(np.concatenate(self.shown) - np.concatenate(self.expected))
         assert difference.max(initial=0.0) <= TOLERANCE
 
 
-def check_hits(name: str, hits: list[ScoredPoint], expected: list[tuple[PointId, float]]) -> None:
+def check_hits(
+    params: VectorParams, hits: list[ScoredPoint], expected: list[tuple[PointId, float]]
+) -> None:
     """The same points with the same scores, in the same order where scores are exact."""
     assert len(hits) == len(expected)
     for hit, (_, score) in zip(hits, expected, strict=True):
         assert math.isclose(hit.score, score, rel_tol=1e-5, abs_tol=1e-5)
-    if name == "":
-        _check_order(name, hits)
-    else:
+    if is_exact(params):
         assert [hit.id for hit in hits] == [point_id for point_id, _ in expected]
+    else:
+        _check_order(params, hits)
 
 
 def check_approximate(
-    name: str, hits: list[ScoredPoint], eligible: list[tuple[PointId, float]], limit: int
+    params: VectorParams, hits: list[ScoredPoint], eligible: list[tuple[PointId, float]], limit: int
 ) -> None:
     """Only points that are eligible, with their true scores, in order, none twice."""
     scores = dict(eligible)
     assert len({hit.id for hit in hits}) == len(hits) <= limit
     for hit in hits:
         assert math.isclose(hit.score, scores[hit.id], rel_tol=1e-5, abs_tol=1e-5)
-    _check_order(name, hits)
+    _check_order(params, hits)
 
 
-def _check_order(name: str, hits: list[ScoredPoint]) -> None:
-    sign = -1 if name in LARGER_IS_BETTER else 1
+def _check_order(params: VectorParams, hits: list[ScoredPoint]) -> None:
+    sign = -1 if is_similarity(params) else 1
     keys = [(sign * hit.score, id_order(hit.id)) for hit in hits]
     assert keys == sorted(keys)
 
 
-__all__ = ["ReadMachine", "ShardMachine", "configs"]
+__all__ = ["Options", "ReadMachine", "ShardMachine", "options"]

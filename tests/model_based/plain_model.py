@@ -1,7 +1,8 @@
 """The shard as a dict: what every operation does and every read answers, in plain Python and numpy.
 
 Invariants: an operation that is refused changes nothing here either; vectors are held in stored
-form (cosine normalised), so what is read back is what is compared.
+form (cosine normalised), so what is read back is what is compared. What vectors of a kind are and
+how near they are to each other is in `kinds`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import numpy as np
-
-from edge.model.config import Distance
 from edge.model.filter import Filter
 from edge.model.point_id import PointId
 from edge.model.query import Direction, OrderBy
 from edge.model.schema import TextIndexParams, indexed_field
 from edge.model.update import UpdateMode
+from edge.model.vector_params import Distance, EdgeVectorParams, VectorParams
+from tests.model_based.kinds import Kept, is_similarity, kept, same_rows, scores
 from tests.model_based.plain_fields import Schema, counted, place_in_order, text_scores
 
 Payload = dict[str, Any]
-Vectors = dict[str, np.ndarray]
+Vectors = dict[str, Kept]
 
 DIMENSIONS = {"": 6, "dot": 24, "euclid": 33, "manhattan": 3}
 DISTANCES = {
@@ -31,7 +31,9 @@ DISTANCES = {
     "euclid": Distance.Euclid,
     "manhattan": Distance.Manhattan,
 }
-LARGER_IS_BETTER = {"", "dot"}
+PLAIN: dict[str, VectorParams] = {
+    name: EdgeVectorParams(size, DISTANCES[name]) for name, size in DIMENSIONS.items()
+}
 
 
 class Stored(NamedTuple):
@@ -58,54 +60,32 @@ class NoSuchPoint(Exception):
     """The operation names a point that is not there."""
 
 
+class NoSuchVector(Exception):
+    """The operation names a vector that is not there."""
+
+
+class OtherVector(Exception):
+    """The operation asks for a vector whose name is that of another."""
+
+
 def id_order(point_id: PointId) -> tuple[int, int]:
     return (1, point_id.int) if isinstance(point_id, UUID) else (0, point_id)
 
 
-def stored_vectors(vectors: Mapping[str, Sequence[float]]) -> Vectors:
-    return {name: _stored(name, vector) for name, vector in vectors.items()}
-
-
-def _stored(name: str, vector: Sequence[float]) -> np.ndarray:
-    row = np.array(vector, np.float64)
-    length = np.sqrt((row * row).sum())
-    if DISTANCES[name] is Distance.Cosine and length > 0:
-        row /= length
-    return row
-
-
-def _cosine_or_dot(query: np.ndarray, row: np.ndarray) -> float:
-    return float((query * row).sum())
-
-
-def _euclid(query: np.ndarray, row: np.ndarray) -> float:
-    return float(np.sqrt(((query - row) ** 2).sum()))
-
-
-def _manhattan(query: np.ndarray, row: np.ndarray) -> float:
-    return float(np.abs(query - row).sum())
-
-
-SCORES = {
-    Distance.Cosine: _cosine_or_dot,
-    Distance.Dot: _cosine_or_dot,
-    Distance.Euclid: _euclid,
-    Distance.Manhattan: _manhattan,
-}
-
-
 class PlainModel:
-    """All points by id, and which fields are indexed how."""
+    """All points by id, what each vector is and which came later, and which fields are indexed."""
 
-    def __init__(self) -> None:
+    def __init__(self, params: Mapping[str, VectorParams] = PLAIN) -> None:
         self.points: dict[PointId, Stored] = {}
+        self.params = dict(params)
+        self.later: set[str] = set()
         self.schema: Schema = {}
 
     # -- operations
 
     def upsert(
         self,
-        points: Iterable[tuple[PointId, Mapping[str, Sequence[float]], Payload | None]],
+        points: Iterable[tuple[PointId, Mapping[str, Any], Payload | None]],
         mode: UpdateMode = UpdateMode.Upsert,
         condition: Asked | None = None,
     ) -> None:
@@ -119,11 +99,11 @@ class PlainModel:
                 fulfils = condition is None or condition.test(point_id, old, self.schema)
                 wanted = mode is not UpdateMode.InsertOnly and fulfils
             if wanted:
-                self.points[point_id] = Stored(stored_vectors(vectors), deepcopy(payload or {}))
+                self.points[point_id] = Stored(self._kept(vectors), deepcopy(payload or {}))
 
     def update_vectors(
         self,
-        changes: Sequence[tuple[PointId, Mapping[str, Sequence[float]]]],
+        changes: Sequence[tuple[PointId, Mapping[str, Any]]],
         condition: Asked | None = None,
     ) -> None:
         self._all_there([point_id for point_id, _ in changes])
@@ -131,7 +111,7 @@ class PlainModel:
         for point_id, vectors in changes:
             if condition is None or condition.test(point_id, before[point_id], self.schema):
                 old = self.points[point_id]
-                merged = {**old.vectors, **stored_vectors(vectors)}
+                merged = {**old.vectors, **self._kept(vectors)}
                 self.points[point_id] = Stored(merged, old.payload)
 
     def delete_points(self, target: Target) -> None:
@@ -139,6 +119,8 @@ class PlainModel:
             self.points.pop(point_id, None)
 
     def delete_vectors(self, target: Target, names: Sequence[str]) -> None:
+        if not self.params.keys() >= set(names):
+            raise NoSuchVector
         for point_id in self._found(target):
             old = self.points[point_id]
             kept = {name: row for name, row in old.vectors.items() if name not in names}
@@ -161,6 +143,22 @@ class PlainModel:
 
     def delete_field_index(self, path: str) -> None:
         self.schema.pop(path, None)
+
+    def create_vector(self, name: str, params: VectorParams) -> None:
+        if name not in self.params:
+            self.later.add(name)
+        if not same_rows(self.params.setdefault(name, params), params):
+            raise OtherVector
+
+    def delete_vector_name(self, name: str) -> None:
+        self.params.pop(name, None)
+        self.later.discard(name)
+        for point_id, old in self.points.items():
+            kept_ones = {n: row for n, row in old.vectors.items() if n != name}
+            self.points[point_id] = Stored(kept_ones, old.payload)
+
+    def _kept(self, vectors: Mapping[str, Any]) -> Vectors:
+        return {name: kept(self.params[name], one) for name, one in vectors.items()}
 
     def _edit(self, target: Target, change: Callable[[Payload], Payload]) -> None:
         for point_id in self._found(target):
@@ -187,19 +185,13 @@ class PlainModel:
         ]
         return sorted(found, key=id_order)
 
-    def nearest(
-        self, name: str, query: Sequence[float], asked: Asked | None
-    ) -> list[tuple[PointId, float]]:
-        """Every point that has the vector and matches, with its score, best first."""
-        row = _stored(name, query)
-        score = SCORES[DISTANCES[name]]
-        sign = -1 if name in LARGER_IS_BETTER else 1
-        scored = [
-            (i, score(row, self.points[i].vectors[name]))
-            for i in self.matching(asked)
-            if name in self.points[i].vectors
-        ]
-        return sorted(scored, key=lambda hit: (sign * hit[1], id_order(hit[0])))
+    def nearest(self, name: str, query: Any, asked: Asked | None) -> list[tuple[PointId, float]]:
+        """Every point that matches and is a result, with its score, best first."""
+        having = {i: p.vectors[name] for i, p in self.points.items() if name in p.vectors}
+        among = {i: having[i] for i in self.matching(asked) if i in having}
+        found = scores(self.params[name], query, among, list(having.values()))
+        sign = -1 if is_similarity(self.params[name]) else 1
+        return sorted(found.items(), key=lambda hit: (sign * hit[1], id_order(hit[0])))
 
     def facet(self, path: str, asked: Asked | None) -> list[tuple[Any, int]]:
         """(value, how many of what matches have it), as they are shown."""

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from edge.blocking import EdgeShard
-from edge.model.config import EdgeConfig
 from edge.model.request import ShardInfo
 from edge.model.schema import KINDS
 from edge.model.update import UpdateOperation
 from edge.segment.view import ShardView
-from tests.model_based.drawing import NAMES, seeds
-from tests.model_based.machine import ReadMachine, configs
+from tests.model_based.drawing import seeds
+from tests.model_based.machine import BEGINNING, Options, ReadMachine, options
 from tests.model_based.plain_fields import is_in_index
 
 STEPS = 60
@@ -25,9 +24,9 @@ STEPS = 60
 class BlockingShard(ReadMachine):
     """The blocking facade: a seal runs in the update that wants it, a rebuild in `optimize`."""
 
-    @initialize(config=configs, count=st.integers(0, 80), seed=seeds)
-    def create(self, config: EdgeConfig, count: int, seed: int) -> None:
-        self.shard = EdgeShard.create(self.folder / "shard", config)
+    @initialize(wanted=options, count=st.integers(0, 80), seed=seeds)
+    def create(self, wanted: Options, count: int, seed: int) -> None:
+        self.shard = EdgeShard.create(self.folder / "shard", wanted.config(BEGINNING))
         self.fill(count, seed)
 
     def teardown(self) -> None:
@@ -75,16 +74,21 @@ class BlockingShard(ReadMachine):
         assert not done or store.plan(durable=True) is None
         assert self.shard.optimize() is False
         self.compare_fields(self.view)
-        for name in NAMES:  # now there may be graphs to walk
+        for name in self.model.params:  # now there may be graphs to walk
             self.nearest(name, 1, None, 12, 0, None, exact=False, as_search=False)
 
-    @rule(config=configs)
-    def reopen(self, config: EdgeConfig) -> None:
-        """Thresholds may change from one opening to the next; the schema may not."""
+    @rule(wanted=st.none() | options)
+    def reopen(self, wanted: Options | None) -> None:
+        """Settings may change from one opening to the next, which may take an operation; the names
+        of vectors may not."""
         before = self.shard.info().sequence
         self.shard.close()
+        config = wanted and wanted.config(self.params_to_name(wanted))
         self.shard = EdgeShard.load(self.folder / "shard", config)
-        assert self.shard.info().sequence == before
+        assert self.shard.info().sequence - before in ((0, 1) if wanted else (0,))
+        if wanted is not None:
+            assert self.view.settings.hnsw["dot"].m == wanted.m
+            assert self.view.settings.indexing_threshold == wanted.threshold
 
     @rule()
     def load_what_a_kill_leaves(self) -> None:
@@ -100,7 +104,7 @@ class BlockingShard(ReadMachine):
         assert info.sequence == view.sequence >= info.durable_sequence
         assert info.segments_count == max(1, sum(1 for s in view.segments if s.watermark))
         assert info.deleted_count == sum(s.watermark for s in view.segments) - info.points_count
-        assert 0 <= info.indexed_vectors_count <= len(NAMES) * info.points_count
+        assert 0 <= info.indexed_vectors_count <= len(self.model.params) * info.points_count
         assert info.read_only is None
         schema = self.model.schema
         assert {path: each.data_type for path, each in info.payload_schema.items()} == {

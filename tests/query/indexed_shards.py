@@ -12,18 +12,13 @@ from uuid import UUID
 import numpy as np
 
 from edge.disk.storage import Storage
-from edge.model.config import (
-    Distance,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-)
+from edge.model.config import EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import FieldCondition, Filter, MatchValue, RangeFloat
 from edge.model.json_path import parse, values
 from edge.model.point_id import PointId
 from edge.model.schema import IntegerIndexParams, PayloadSchemaType, TextIndexParams
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from edge.payload.field_index import flattened
 from edge.segment.view import ShardView
 from tests.segment.made import after, built, cut, start

@@ -13,16 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.disk.storage import Storage
-from edge.model.config import (
-    Distance,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-)
+from edge.model.config import EdgeConfig, EdgeOptimizersConfig
 from edge.model.point import Point, ScoredPoint
 from edge.model.point_id import PointId
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from edge.segment.view import ShardView
 from tests.segment.made import after, built, cut, start
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge.disk.storage import DiskStorage
 from edge.errors import LimitExceeded, UnknownVector, ValidationError
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.limits import Limits
 from edge.model.point import Point
 from edge.model.point_id import PointId
@@ -24,8 +24,8 @@ from edge.model.request import (
     SearchRequest,
 )
 from edge.model.update import UpdateOperation
-from edge.query import answer as answers
-from edge.query import deadline
+from edge.model.vector_params import Distance, EdgeVectorParams
+from edge.query import deadline, ranking
 from edge.query.answer import ANSWERS, Request, Retrieve, answer, deadline_of, estimate
 from edge.query.deadline import NEVER
 from edge.segment.view import ShardView
@@ -174,14 +174,14 @@ def test_the_queries_of_a_batch_count_their_time_from_its_start(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
-    original = answers.search
+    original = ranking.search
 
     def slow(*arguments: Any) -> Any:
         found = original(*arguments)
         now[0] += 1.0
         return found
 
-    monkeypatch.setattr(answers, "search", slow)
+    monkeypatch.setattr(ranking, "search", slow)
     query = Query.Nearest(queries("dot")[0], "dot")
     request = QueryBatchRequest([QueryRequest(3, query=query, timeout=1.5, best_effort=True)] * 3)
     assert [len(hits) for hits in answer(shard.view, request)] == [3, 3, 3]

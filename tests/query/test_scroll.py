@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from edge.disk.storage import DiskStorage
 from edge.errors import DeadlineExceeded
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.filter import FieldCondition, Filter, MatchValue, RangeFloat
 from edge.model.point_id import PointId, decode_ids
 from edge.model.request import CountRequest, QueryRequest, ScrollRequest
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.query import deadline, scroll
 from edge.query.answer import answer
 from edge.query.deadline import Deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -30,11 +31,14 @@ from edge.model.request import QueryRequest, SearchRequest
 from edge.model.update import UpdateOperation
 from edge.query import deadline, search
 from edge.query.answer import answer
+from edge.query.asked import Asked
 from edge.query.deadline import Deadline
 from edge.segment.view import SegmentView, ShardView
+from edge.vectors.dense import BuiltDense
 from edge_kernels import hnsw, scan
 from tests.query.shards import (
     NAMES,
+    SIZES,
     Growing,
     Known,
     Shard,
@@ -161,13 +165,13 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def noted(way: str) -> None:
         original = getattr(search, way)
 
-        def take(view: SegmentView, *arguments: object) -> object:
+        def take(view: SegmentView, *arguments: object, **named: object) -> object:
             taken.append(way)
-            return original(view, *arguments)
+            return original(view, *arguments, **named)
 
         monkeypatch.setattr(search, way, take)
 
-    for way in ("_walk", "_scan", "_scan_few"):
+    for way in ("_walk", "_scan", "scan_few"):
         noted(way)
     return taken
 
@@ -189,17 +193,17 @@ def test_the_graph_is_walked_where_there_is_one(indexed: Shard, ways: list[str])
 def test_exact_walks_no_graph(indexed: Shard, ways: list[str]) -> None:
     ask(indexed, exact=True)
     ask(indexed, "most", exact=True)
-    assert ways == ["_scan"] * 4 + ["_scan_few"] * 4
+    assert ways == ["_scan"] * 4 + ["scan_few"] * 4
 
 
 @pytest.mark.parametrize(
     ("threshold", "which", "way"),
     [
         (0, "few", "_walk"),
-        (0, "none", "_scan_few"),
-        (1, "few", "_scan_few"),
+        (0, "none", "scan_few"),
+        (1, "few", "scan_few"),
         (1, "most", "_walk"),
-        (100, "most", "_scan_few"),
+        (100, "most", "scan_few"),
     ],
 )
 def test_what_few_a_filter_leaves_is_scanned(
@@ -213,7 +217,7 @@ def test_what_few_a_filter_leaves_is_scanned(
     monkeypatch.setattr(search, "scan_cost", lambda rows, dim: math.inf)
     shard = spread(DiskStorage(str(tmp_path)), config(threshold), NAMES)
     ask(shard, which)
-    assert ways == [way, "_scan_few", "_scan_few", "_scan_few"]
+    assert ways == [way, "scan_few", "scan_few", "scan_few"]
 
 
 def test_what_takes_less_time_than_a_walk_is_scanned(
@@ -221,10 +225,10 @@ def test_what_takes_less_time_than_a_walk_is_scanned(
 ) -> None:
     shard = spread(DiskStorage(str(tmp_path)), config(0), NAMES)
     ask(shard, "few")
-    assert ways == ["_scan_few"] * 4
+    assert ways == ["scan_few"] * 4
     monkeypatch.setattr(search, "walk_cost", lambda ef, dim: 0.0)
     ask(shard, "few")
-    assert ways[4:] == ["_walk", "_scan_few", "_scan_few", "_scan_few"]
+    assert ways[4:] == ["_walk", "scan_few", "scan_few", "scan_few"]
 
 
 def test_indexed_only_leaves_out_large_segments_without_a_graph(
@@ -250,9 +254,9 @@ def test_ef_is_the_config_s_or_the_request_s_within_limit_and_rows(
     seen: list[int] = []
     original = hnsw.search
 
-    def noted(*arguments: object) -> object:
-        seen.append(arguments[3])  # type: ignore[arg-type]
-        return original(*arguments)  # type: ignore[arg-type]
+    def noted(*arguments: Any, **named: Any) -> object:
+        seen.append(arguments[4])
+        return original(*arguments, **named)
 
     monkeypatch.setattr(hnsw, "search", noted)
     ask(indexed, hnsw_ef=asked)
@@ -378,10 +382,14 @@ def test_merging_nothing(plain: Shard) -> None:
 def test_distances_of_a_scan_are_those_of_a_rescoring(plain: Shard) -> None:
     view = plain.view.segments[0]
     column = view.column("euclid")
+    assert isinstance(column, BuiltDense)
+    asked = Asked((np.zeros(SIZES["euclid"], np.float32),))
+    query = asked.query(column.form)
     leaf = search.Leaf(
         name="euclid",
-        metric=column.metric,
-        query=np.zeros(16, np.float32),
+        asked=asked,
+        form=column.form,
+        query=query,
         k=9,
         filter=None,
         ef=64,
@@ -391,5 +399,5 @@ def test_distances_of_a_scan_are_those_of_a_rescoring(plain: Shard) -> None:
     )
     found = search.search(plain.view.of([view]), leaf, Deadline())
     [(base, rows)] = column.chunks(view.watermark)
-    again = scan.distances(column.metric, leaf.query, rows, base, found.offsets)
+    again = scan.distances(query.code, query.form, rows, base, found.offsets)
     assert np.array_equal(found.distances, again)

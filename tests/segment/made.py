@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from edge.disk.storage import Storage
 from edge.model.check import check
 from edge.model.config import EdgeConfig, settings_of
-from edge.model.schema import NO_SCHEMA, Schema
 from edge.model.update import UpdateOperation
 from edge.segment.appendable import AppendableSegment
-from edge.segment.builder import GraphPlan, build_segment
+from edge.segment.builder import build_segment
+from edge.segment.indexing import GraphPlan, IndexPlan
 from edge.segment.view import SegmentView, ShardView
+from edge.segment.writer import Request
 from edge.store.effect import carry_out
 from edge.store.optimization import swapped
 from edge.store.prepare import prepare
 
+NO_PLANS: Mapping[str, IndexPlan] = {}
+
 
 def start(config: EdgeConfig) -> ShardView:
     """An empty shard: one tail."""
-    return ShardView(0, (_tail(1, config),), config, settings_of(config))
+    empty = ShardView(0, (), config, settings_of(config))
+    return empty.of([_tail(1, empty)])
 
 
 def after(view: ShardView, *operations: UpdateOperation) -> ShardView:
@@ -32,16 +36,21 @@ def after(view: ShardView, *operations: UpdateOperation) -> ShardView:
 
 def cut(view: ShardView) -> ShardView:
     """The same points, and a new tail behind the old one."""
-    return view.of((*view.segments, _tail(1 + highest(view), view.config, view.schema)))
+    return view.of((*view.segments, _tail(1 + highest(view), view)))
+
+
+def asked(view: ShardView, plans: Mapping[str, IndexPlan] = NO_PLANS) -> Request:
+    """What a segment of this shard is to hold: all vectors, these plans, the field indexes."""
+    by_key = {view.names[name]: plan for name, plan in plans.items()}
+    return Request(view.keys(), view.settings, by_key, view.schema)
 
 
 def built(view: ShardView, storage: Storage, graphs: Iterable[str] = ()) -> ShardView:
     """The tail made a segment with files, with graphs for these names, and with the indexes of the
     schema; and a new tail."""
     number, tail = 1 + highest(view), view.segments[-1]
-    plans = {name: GraphPlan(m=8, ef_construct=64) for name in graphs}
-    vectors = view.config.vectors
-    made = build_segment(storage, number, [tail], vectors, plans, silent, view.schema)
+    plans = {name: IndexPlan(GraphPlan(m=8, ef_construct=64)) for name in graphs}
+    made = build_segment(storage, number, [tail], asked(view, plans), silent)
     return cut(swapped(view, [tail], made))
 
 
@@ -53,8 +62,8 @@ def silent(done: float) -> None:
     """A pulse that nobody hears."""
 
 
-def _tail(number: int, config: EdgeConfig, schema: Schema = NO_SCHEMA) -> SegmentView:
-    return SegmentView(AppendableSegment(number, config.vectors, schema), 0)
+def _tail(number: int, view: ShardView) -> SegmentView:
+    return SegmentView(AppendableSegment(number, view.keys(), view.schema), 0)
 
 
 def numbers(segments: Sequence[SegmentView]) -> list[int]:

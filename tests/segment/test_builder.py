@@ -14,21 +14,30 @@ import pytest
 from edge.disk import files
 from edge.disk.storage import DiskStorage
 from edge.errors import CorruptData
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.choice import Memory
+from edge.model.config import EdgeConfig, settings_of
 from edge.model.point import Point
 from edge.model.point_id import PointId, decode_ids
 from edge.model.update import UpdateOperation
-from edge.segment import builder, immutable
-from edge.segment.builder import Built, GraphPlan, add_graphs, build_segment
+from edge.model.vector_params import Distance, EdgeVectorParams
+from edge.segment import immutable, indexing, writer
+from edge.segment.builder import Built, add_indexes, build_segment
 from edge.segment.immutable import ImmutableSegment, load_segment
+from edge.segment.indexing import GraphPlan, IndexPlan
 from edge.segment.view import SegmentView, ShardView
+from edge.segment.writer import Request
+from edge.vectors.column import VectorKey
 from edge_kernels import bits, hnsw
 from tests.segment.made import after, built, cut, numbers, silent, start
 
 CONFIG = EdgeConfig(
     {"": EdgeVectorParams(6, Distance.Cosine), "text": EdgeVectorParams(20, Distance.Euclid)}
 )
-PLANS = {"": GraphPlan(8, 32), "text": GraphPlan(4, 16)}
+VECTORS = {VectorKey(name): params for name, params in CONFIG.vectors.items()}
+NAMELESS, TEXT = VECTORS
+SETTINGS = settings_of(CONFIG)
+PLANS = {NAMELESS: IndexPlan(GraphPlan(8, 32)), TEXT: IndexPlan(GraphPlan(4, 16))}
+BARE, INDEXED = Request(VECTORS, SETTINGS), Request(VECTORS, SETTINGS, PLANS)
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def shown(views: tuple[SegmentView, ...]) -> list[Any]:
         columns = {name: view.vectors_at(live, name) for name in CONFIG.vectors}
         for place, offset in enumerate(live.tolist()):
             vectors = {
-                name: block[place].tolist() for name, (has, block) in columns.items() if has[place]
+                name: found[place] for name, found in columns.items() if found[place] is not None
             }
             version = int(view.segment.versions[offset])
             everything.append((ids[place], version, view.payloads([offset])[0], vectors))
@@ -82,18 +91,18 @@ def shown(views: tuple[SegmentView, ...]) -> list[Any]:
 
 def test_a_segment_holds_what_lived_in_its_sources(storage: DiskStorage) -> None:
     shard = three_segments(storage)
-    made = build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, silent)
+    made = build_segment(storage, 77, shard.segments, INDEXED, silent)
     view = SegmentView(made.segment, len(made.segment.versions))
     assert shown((view,)) == shown(shard.segments)
     assert len(set(made.segment.versions.tolist())) == 3
     assert made.segment.number == made.segment.entry.id == 77
     assert made.segment.entry.rows == view.watermark == shard.points
-    assert set(made.segment.graphs) == {"", "text"}
+    assert set(made.segment.graphs) == {NAMELESS, TEXT}
 
 
 def test_moves_say_where_each_row_went(storage: DiskStorage) -> None:
     shard = three_segments(storage)
-    made = build_segment(storage, 77, shard.segments, CONFIG.vectors, {}, silent)
+    made = build_segment(storage, 77, shard.segments, BARE, silent)
     for view, move in zip(shard.segments, made.moves, strict=True):
         live = view.live()
         assert np.array_equal(np.flatnonzero(move >= 0), live)
@@ -105,36 +114,39 @@ def test_moves_say_where_each_row_went(storage: DiskStorage) -> None:
 
 def test_missing_vectors_are_not_in_the_graph(storage: DiskStorage) -> None:
     shard = three_segments(storage)
-    made = build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, silent)
+    made = build_segment(storage, 77, shard.segments, INDEXED, silent)
     view = SegmentView(made.segment, len(made.segment.versions))
-    for name, graph in made.segment.graphs.items():
-        having = bits.to_offsets(view.has_vector(name), view.watermark)
+    for key, graph in made.segment.graphs.items():
+        having = bits.to_offsets(view.has_vector(key.name), view.watermark)
         assert np.array_equal(np.flatnonzero(graph.levels != 255), having)
-        assert graph.m == PLANS[name].m
+        assert graph is view.graph(key.name)
+        plan = PLANS[key].graph
+        assert plan is not None
+        assert (graph.m, graph.ef_construct) == (plan.m, plan.ef_construct)
 
 
 def test_a_column_that_nobody_lacks_has_no_missing_file(storage: DiskStorage) -> None:
     whole = [Point(i, {n: [1.0] * p.size for n, p in CONFIG.vectors.items()}) for i in range(3)]
     shard = after(start(CONFIG), UpdateOperation.upsert_points(whole))
-    made = build_segment(storage, 5, shard.segments, CONFIG.vectors, {}, silent)
+    made = build_segment(storage, 5, shard.segments, BARE, silent)
     assert sorted(made.segment.entry.files) == [
         "ids", "payload", "vectors-0", "vectors-1", "versions"
     ]  # fmt: skip
 
 
 def loaded_twice(storage: DiskStorage, made: Built) -> SegmentView:
-    segment, deleted = load_segment(storage, made.segment.entry, CONFIG.vectors)
+    segment, deleted = load_segment(storage, made.segment.entry, VECTORS, SETTINGS)
     return SegmentView(segment, made.segment.entry.rows, deleted)
 
 
 def test_a_loaded_segment_is_the_one_that_was_built(storage: DiskStorage) -> None:
     shard = three_segments(storage)
-    made = build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, silent)
+    made = build_segment(storage, 77, shard.segments, INDEXED, silent)
     view = loaded_twice(storage, made)
     assert shown((view,)) == shown(shard.segments)
     assert view.deleted is None
-    for name, graph in made.segment.graphs.items():
-        again = view.segment.graphs[name].arrays()
+    for key, graph in made.segment.graphs.items():
+        again = view.segment.graphs[key].arrays()
         assert {key: array.tolist() for key, array in again.items()} == {
             key: array.tolist() for key, array in graph.arrays().items()
         }
@@ -144,9 +156,9 @@ def test_a_loaded_segment_is_the_one_that_was_built(storage: DiskStorage) -> Non
 
 def test_columns_are_found_by_their_place_in_the_entry(storage: DiskStorage) -> None:
     shard = three_segments(storage)
-    made = build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, silent)
-    turned = dict(reversed(CONFIG.vectors.items()))
-    segment, _ = load_segment(storage, made.segment.entry, turned)
+    made = build_segment(storage, 77, shard.segments, INDEXED, silent)
+    turned = dict(reversed(VECTORS.items()))
+    segment, _ = load_segment(storage, made.segment.entry, turned, SETTINGS)
     assert shown((SegmentView(segment, made.segment.entry.rows),)) == shown(shard.segments)
 
 
@@ -160,18 +172,18 @@ def indexed_in_place(storage: DiskStorage) -> tuple[SegmentView, Built]:
     shard = after(shard, UpdateOperation.delete_points([3, 4]))
     view = shard.segments[0]
     assert isinstance(view.segment, ImmutableSegment)
-    return view, add_graphs(storage, view, view.segment, PLANS, silent)
+    return view, add_indexes(storage, view, view.segment, INDEXED, 900, silent)
 
 
 def test_graphs_are_added_where_the_segment_lies(storage: DiskStorage) -> None:
     view, made = indexed_in_place(storage)
     assert view.segment.graphs == {}
-    assert set(made.segment.graphs) == {"", "text"}
+    assert set(made.segment.graphs) == {NAMELESS, TEXT}
     assert made.segment.number == view.segment.number
-    for name in CONFIG.vectors:
-        assert made.segment.vectors[name] is view.segment.vectors[name]
-        indexed = made.segment.graphs[name].levels != 255
-        allowed = view.allowed(name)
+    for key in VECTORS:
+        assert made.segment.vectors[key] is view.segment.vectors[key]
+        indexed = made.segment.graphs[key].levels != 255
+        allowed = view.allowed(key.name)
         assert allowed is not None
         assert np.flatnonzero(indexed).tolist() == bits.to_offsets(allowed, 60).tolist()
     assert [move.tolist() for move in made.moves] == [list(range(60))]
@@ -183,16 +195,17 @@ def test_an_entry_with_added_graphs_loads(storage: DiskStorage) -> None:
     assert old is not None
     assert set(made.segment.entry.files) == {*old.files, "graph-0", "graph-1"}
     again = loaded_twice(storage, made)
-    assert set(again.segment.graphs) == {"", "text"}
+    assert set(again.segment.graphs) == {NAMELESS, TEXT}
     assert shown((again.without(view.deleted),)) == shown((view,))  # type: ignore[arg-type]
 
 
 def test_graphs_that_are_there_stay(storage: DiskStorage) -> None:
     view = built(of(30), storage, graphs=["text"]).segments[0]
     assert isinstance(view.segment, ImmutableSegment)
-    made = add_graphs(storage, view, view.segment, {"": PLANS[""]}, silent)
-    assert made.segment.graphs["text"] is view.segment.graphs["text"]
-    assert set(loaded_twice(storage, made).segment.graphs) == {"", "text"}
+    asked = Request(VECTORS, SETTINGS, {NAMELESS: PLANS[NAMELESS]})
+    made = add_indexes(storage, view, view.segment, asked, 900, silent)
+    assert made.segment.graphs[TEXT] is view.segment.graphs[TEXT]
+    assert set(loaded_twice(storage, made).segment.graphs) == {NAMELESS, TEXT}
 
 
 # -- a build that is stopped
@@ -228,13 +241,13 @@ def files_in(storage: DiskStorage) -> dict[str, bytes]:
 def test_a_stopped_build_leaves_nothing_and_can_be_repeated(
     storage: DiskStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builder, "ROWS_A_SLICE", 8)
-    monkeypatch.setattr(builder, "NODES_A_SLICE", 16)
+    monkeypatch.setattr(writer, "ROWS_A_SLICE", 8)
+    monkeypatch.setattr(indexing, "NODES_A_SLICE", 16)
     shard = three_segments(storage)
     before = files_in(storage)
 
     def build(pulse: Callable[[float], None]) -> Built:
-        return build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, pulse)
+        return build_segment(storage, 77, shard.segments, INDEXED, pulse)
 
     count = pulses_of(build)
     assert count > 30
@@ -252,7 +265,7 @@ def test_a_stopped_build_leaves_nothing_and_can_be_repeated(
 def test_a_stopped_indexing_changes_no_file_that_is_named_and_can_be_repeated(
     storage: DiskStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builder, "NODES_A_SLICE", 16)
+    monkeypatch.setattr(indexing, "NODES_A_SLICE", 16)
     shard = built(
         after(start(CONFIG), UpdateOperation.upsert_points(points([*range(60)]))), storage
     )
@@ -262,18 +275,18 @@ def test_a_stopped_indexing_changes_no_file_that_is_named_and_can_be_repeated(
     before = files_in(storage)
     for calls in range(2, 8):
         with pytest.raises(Stopped):
-            add_graphs(storage, view, source, PLANS, stop_after(calls))
+            add_indexes(storage, view, source, INDEXED, 900, stop_after(calls))
         left = files_in(storage)
         assert {name: left[name] for name in before} == before
-        load_segment(storage, source.entry, CONFIG.vectors)
-    made = add_graphs(storage, view, source, PLANS, silent)
-    assert set(loaded_twice(storage, made).segment.graphs) == {"", "text"}
+        load_segment(storage, source.entry, VECTORS, SETTINGS)
+    made = add_indexes(storage, view, source, INDEXED, 900, silent)
+    assert set(loaded_twice(storage, made).segment.graphs) == {NAMELESS, TEXT}
 
 
 def test_sources_are_not_touched_by_a_build(storage: DiskStorage) -> None:
     shard = three_segments(storage)
     before = shown(shard.segments)
-    build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, silent)
+    build_segment(storage, 77, shard.segments, INDEXED, silent)
     assert shown(shard.segments) == before
     assert numbers(shard.segments) == [2, 3, 4]
 
@@ -283,7 +296,7 @@ def test_sources_are_not_touched_by_a_build(storage: DiskStorage) -> None:
 
 def entry_of(storage: DiskStorage) -> Any:
     shard = three_segments(storage, 30)
-    return build_segment(storage, 77, shard.segments, CONFIG.vectors, PLANS, silent).segment.entry
+    return build_segment(storage, 77, shard.segments, INDEXED, silent).segment.entry
 
 
 ROLES = ["ids", "versions", "payload", "vectors-0", "vectors-1"]
@@ -294,7 +307,7 @@ def test_a_missing_role_is_corrupt_data(storage: DiskStorage, role: str) -> None
     entry = entry_of(storage)
     fewer = {name: file for name, file in entry.files.items() if name != role}
     with pytest.raises(CorruptData, match=role):
-        load_segment(storage, msgspec.structs.replace(entry, files=fewer), CONFIG.vectors)
+        load_segment(storage, msgspec.structs.replace(entry, files=fewer), VECTORS, SETTINGS)
 
 
 @pytest.mark.parametrize("role", [*ROLES, "missing-0", "graph-1"])
@@ -303,14 +316,14 @@ def test_a_file_in_the_place_of_another_is_corrupt_data(storage: DiskStorage, ro
     other = entry.files["versions" if role != "versions" else "ids"]
     changed = msgspec.structs.replace(entry, files={**entry.files, role: other})
     with pytest.raises(CorruptData):
-        load_segment(storage, changed, CONFIG.vectors)
+        load_segment(storage, changed, VECTORS, SETTINGS)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1_000])
 def test_another_number_of_rows_is_corrupt_data(storage: DiskStorage, rows: int) -> None:
     entry = entry_of(storage)
     with pytest.raises(CorruptData):
-        load_segment(storage, msgspec.structs.replace(entry, rows=rows), CONFIG.vectors)
+        load_segment(storage, msgspec.structs.replace(entry, rows=rows), VECTORS, SETTINGS)
 
 
 def other_meta(entry: Any, **changes: Any) -> Any:
@@ -318,12 +331,42 @@ def other_meta(entry: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(entry, meta=meta)
 
 
-@pytest.mark.parametrize("names", [None, [], [""], ["", "other"], "text"])
-def test_other_vectors_than_the_config_has_are_corrupt_data(
-    storage: DiskStorage, names: Any
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"vectors": None},
+        {"vectors": "text"},
+        {"vectors": {"": 0}},
+        {"vectors": [1, 2]},
+        {"vectors": [["", 0]]},
+        {"births": []},
+        {"births": [0]},
+        {"births": [0, 0, 0]},
+        {"births": ["0", "0"]},
+        {"births": 7},
+    ],
+    ids=repr,
+)
+def test_a_list_of_vectors_that_is_none_is_corrupt_data(
+    storage: DiskStorage, meta: dict[str, Any]
 ) -> None:
     with pytest.raises(CorruptData, match="vectors"):
-        load_segment(storage, other_meta(entry_of(storage), vectors=names), CONFIG.vectors)
+        load_segment(storage, other_meta(entry_of(storage), **meta), VECTORS, SETTINGS)
+
+
+def test_only_the_columns_that_are_listed_and_known_are_loaded(storage: DiskStorage) -> None:
+    """A vector that is not listed came later, one that is not known was taken away."""
+    entry = entry_of(storage)
+    for meta, keys, found in [
+        ({"vectors": []}, VECTORS, set()),
+        ({"vectors": [""]}, VECTORS, {NAMELESS}),
+        ({"vectors": ["", "other"]}, VECTORS, {NAMELESS}),
+        ({}, {TEXT: VECTORS[TEXT]}, {TEXT}),
+        ({"births": [0, 9]}, VECTORS, {NAMELESS}),
+        ({"births": [0, 9]}, {VectorKey("text", 9): VECTORS[TEXT]}, {VectorKey("text", 9)}),
+    ]:
+        segment, _ = load_segment(storage, other_meta(entry, **meta), keys, SETTINGS)
+        assert segment.vectors.keys() == segment.graphs.keys() == found
 
 
 @pytest.mark.parametrize(
@@ -344,7 +387,7 @@ def test_other_vectors_than_the_config_has_are_corrupt_data(
 def test_a_graph_whose_layout_is_not_one_is_corrupt_data(storage: DiskStorage, layout: Any) -> None:
     changed = other_meta(entry_of(storage), **{"graph-0": layout})
     with pytest.raises(CorruptData, match="graph"):
-        load_segment(storage, changed, CONFIG.vectors)
+        load_segment(storage, changed, VECTORS, SETTINGS)
 
 
 def test_a_graph_with_a_link_out_of_range_is_corrupt_data(
@@ -362,7 +405,7 @@ def test_a_graph_with_a_link_out_of_range_is_corrupt_data(
     entry = entry_of(storage)
     monkeypatch.undo()
     with pytest.raises(CorruptData, match="out of range"):
-        load_segment(storage, entry, CONFIG.vectors)
+        load_segment(storage, entry, VECTORS, SETTINGS)
 
 
 def test_a_flipped_bit_in_any_file_is_corrupt_data(storage: DiskStorage) -> None:
@@ -378,13 +421,13 @@ def test_a_flipped_bit_in_any_file_is_corrupt_data(storage: DiskStorage) -> None
 
 
 def read_all(storage: DiskStorage, entry: Any) -> None:
-    segment, _ = load_segment(storage, entry, CONFIG.vectors)
+    segment, _ = load_segment(storage, entry, VECTORS, SETTINGS)
     segment.payloads.check()
 
 
 def test_a_graph_is_packed_and_unpacked(storage: DiskStorage) -> None:
     entry = entry_of(storage)
-    graph = immutable.load_graph(storage, entry, 0)
+    graph = immutable.load_graph(storage, entry, 0, Memory.Cached)
     assert graph.n == entry.rows
     arrays = (graph.levels, graph.links0, graph.upper)
     assert all(not array.flags.writeable for array in arrays)

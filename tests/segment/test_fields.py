@@ -14,7 +14,8 @@ import pytest
 from edge.disk import files
 from edge.disk.storage import DiskStorage, Storage
 from edge.errors import StorageFault
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams, Memory
+from edge.model.choice import Memory
+from edge.model.config import EdgeConfig, settings_of
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -37,18 +38,22 @@ from edge.model.schema import (
     indexed_field,
 )
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.query.answer import answer
-from edge.segment import appendable, builder
+from edge.segment import appendable, writer
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built, add_fields, build_segment
 from edge.segment.immutable import ImmutableSegment, load_segment
 from edge.segment.view import SegmentView, ShardView
+from edge.segment.writer import Request
 from edge.store import optimization
+from edge.vectors.column import VectorKey
 from tests.disk.simulated import FAULTS, FaultyStorage, SimulatedStorage
 from tests.segment.made import after, built, cut, silent, start
 from tests.segment.test_builder import Stopped, files_in, stop_after
 
 CONFIG = EdgeConfig(EdgeVectorParams(2, Distance.Dot))
+SETTINGS, VECTORS = settings_of(CONFIG), {VectorKey(""): CONFIG.vectors[""]}
 ROOMS = ["hall", "kitchen", "größe"]
 SCHEMA: Schema = {
     "room": indexed_field(PayloadSchemaType.Keyword),
@@ -142,7 +147,7 @@ def field_files(segment: ImmutableSegment) -> list[str]:
 
 
 def loaded(storage: Storage, segment: ImmutableSegment, schema: Schema) -> ShardView:
-    again, deleted = load_segment(storage, segment.entry, CONFIG.vectors)
+    again, deleted = load_segment(storage, segment.entry, VECTORS, SETTINGS)
     empty = cut(after(start(CONFIG), *create(schema)))
     return empty.of([SegmentView(again, segment.entry.rows, deleted), empty.segments[-1]])
 
@@ -233,7 +238,7 @@ def test_what_is_there_stays_and_what_is_no_longer_wanted_goes(storage: DiskStor
     assert {*field_files(new)} == {"field-900-0", "field-900-1", f"field-{old.number}-0"}
     assert {file[0] for file in new.entry.meta["fields"]} == wanted.keys()
     assert old.fields.keys() == SCHEMA.keys(), "whoever holds the old one is not disturbed"
-    again, _ = load_segment(storage, new.entry, CONFIG.vectors)
+    again, _ = load_segment(storage, new.entry, VECTORS, SETTINGS)
     assert again.is_indexed_by(wanted)
 
 
@@ -251,7 +256,7 @@ def test_the_last_index_may_go(storage: DiskStorage) -> None:
 def test_a_stopped_build_leaves_no_file_behind(
     storage: DiskStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builder, "ROWS_A_SLICE", 16)
+    monkeypatch.setattr(writer, "ROWS_A_SLICE", 16)
     view = one_segment(storage, schema={})
     source, before = view.segments[0], files_in(storage)
     beats: list[float] = []
@@ -361,7 +366,7 @@ def test_a_manifest_that_lies_about_an_index_gives_none(storage: DiskStorage, na
     first, *rest = msgspec.msgpack.decode(msgspec.msgpack.encode(segment.entry.meta["fields"]))
     meta = {**segment.entry.meta, "fields": [LIES[name](first), *rest]}
     again, _ = load_segment(
-        storage, msgspec.structs.replace(segment.entry, meta=meta), CONFIG.vectors
+        storage, msgspec.structs.replace(segment.entry, meta=meta), VECTORS, SETTINGS
     )
     assert again.fields.keys() == SCHEMA.keys() - {"room"}
 
@@ -370,7 +375,7 @@ def test_a_manifest_that_lies_about_an_index_gives_none(storage: DiskStorage, na
 def test_a_manifest_without_a_list_of_indexes_has_none(storage: DiskStorage, fields: Any) -> None:
     segment = immutable(one_segment(storage))
     entry = msgspec.structs.replace(segment.entry, meta={**segment.entry.meta, "fields": fields})
-    again, _ = load_segment(storage, entry, CONFIG.vectors)
+    again, _ = load_segment(storage, entry, VECTORS, SETTINGS)
     assert again.fields == {}
 
 
@@ -510,6 +515,8 @@ def test_a_segment_of_a_tail_that_was_behind_is_indexed_whole(
     monkeypatch.setattr(appendable, "BACKLOG_A_STEP", 3)
     view = after(start(CONFIG), upsert(range(90)), *create(SCHEMA))
     assert not tail(view).is_indexed_by(SCHEMA)
-    made = build_segment(storage, 5, view.segments, CONFIG.vectors, {}, silent, SCHEMA)
+    made = build_segment(
+        storage, 5, view.segments, Request(VECTORS, SETTINGS, schema=SCHEMA), silent
+    )
     assert made.segment.is_indexed_by(SCHEMA)
     assert alike(with_segment(cut(view), made, view.segments), range(90))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from edge.disk.storage import DiskStorage
 from edge.errors import UnknownVector
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.point import Point
 from edge.model.point_id import encode_ids
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.segment.view import SegmentView, ShardView
 from edge_kernels import bits
 from tests.segment.made import after, built, cut, start
@@ -86,12 +87,12 @@ def test_vectors_are_read_in_the_order_asked(drawn: list[Row], data: st.DataObje
     asked = data.draw(st.lists(st.sampled_from(range(len(drawn))))) if drawn else []
     offsets = np.array(asked, np.uint32)
     for name in NAMES:
-        has, block = view.vectors_at(offsets, name)
+        assert view.vectors_at(offsets, name) == [
+            vector(name, drawn[at].point_id) if name in drawn[at].names else None for at in asked
+        ]
+        has = view.has_vector_at(offsets, name)
         assert has.tolist() == [name in drawn[at].names for at in asked]
-        assert has.tolist() == view.has_vector_at(offsets, name).tolist()
-        assert block.shape == (len(asked), CONFIG.vectors[name].size)
-        for at, present, row in zip(asked, has, block, strict=True):
-            assert not present or row.tolist() == vector(name, drawn[at].point_id)
+        assert view.has_vector_at(offsets, view.names[name]).tolist() == has.tolist()
 
 
 def test_a_name_that_is_not_known_is_refused() -> None:

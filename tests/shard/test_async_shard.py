@@ -21,7 +21,7 @@ from edge.errors import (
     ShardLocked,
     ValidationError,
 )
-from edge.model.config import Distance, Durability, EdgeConfig, EdgeVectorParams
+from edge.model.config import Durability, EdgeConfig
 from edge.model.filter import FieldCondition, Filter, MatchValue
 from edge.model.limits import Limits
 from edge.model.point import Point, PointVectors
@@ -29,6 +29,7 @@ from edge.model.query import Query
 from edge.model.request import CountRequest, QueryBatchRequest, QueryRequest, ScrollRequest
 from edge.model.request import SearchRequest as Search
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.shard import EdgeShard
 from edge.store.store import Store
 from tests.actors.made import DIM, Gate, block, config, eventually, settled, upsert, vector

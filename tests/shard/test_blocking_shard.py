@@ -28,7 +28,7 @@ from edge.model.limits import Limits
 from edge.model.query import Query
 from edge.model.request import QueryRequest, ScrollRequest, SearchRequest
 from edge.model.update import UpdateOperation
-from edge.segment import builder
+from edge.segment import indexing, writer
 from edge.store.store import Store
 from tests.actors.made import DIM, PATIENCE, Gate, block, config, upsert, vector
 
@@ -143,13 +143,13 @@ def test_arrays_of_several_batches(tmp_path: Path) -> None:
 
 def test_optimize_runs_in_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
-    build = builder.build_graph
+    build = indexing.build_graph
 
     def watched(*args: Any) -> Any:
         threads.append(threading.current_thread())
         return build(*args)
 
-    monkeypatch.setattr(builder, "build_graph", watched)
+    monkeypatch.setattr(writer, "build_graph", watched)
     with EdgeShard(tmp_path / "shard", config(optimizers={"indexing_threshold": 2})) as shard:
         assert shard.optimize() is False
         shard.upsert_arrays(np.arange(300), block(300))
@@ -177,7 +177,7 @@ def test_interrupted_optimize_harms_nothing(
     with EdgeShard(tmp_path / "shard", config(optimizers={"indexing_threshold": 2})) as shard:
         shard.upsert_arrays(np.arange(300), block(300))
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "build_graph", interrupt)
+            patch.setattr(writer, "build_graph", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 shard.optimize()
         shard.update(upsert([300]))
@@ -254,7 +254,7 @@ def test_writers_readers_and_optimize_at_once(tmp_path: Path) -> None:
 
 def test_reads_do_not_wait_for_optimize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate()
-    monkeypatch.setattr(builder, "build_graph", gate.before(builder.build_graph))
+    monkeypatch.setattr(writer, "build_graph", gate.before(indexing.build_graph))
     with EdgeShard(tmp_path / "shard", config(optimizers={"indexing_threshold": 2})) as shard:
         shard.upsert_arrays(np.arange(300), block(300))
 

@@ -19,7 +19,7 @@ from edge.model.query import OrderBy, Query
 from edge.model.request import CountRequest, FacetRequest, QueryRequest, ShardInfo
 from edge.model.schema import PayloadSchemaType
 from edge.model.update import UpdateOperation
-from edge.segment import builder, immutable
+from edge.segment import builder, immutable, writer
 from edge.shard import EdgeShard
 from tests.actors.made import Gate, block, config, eventually, vector
 
@@ -79,8 +79,8 @@ def has(points: int) -> Callable[[ShardInfo], bool]:
 def gated(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """A gate before the first index that is written to a file."""
     gate = Gate()
-    writer = builder._SegmentWriter
-    monkeypatch.setattr(writer, "_field", gate.before(writer._field))
+    made = writer.SegmentWriter
+    monkeypatch.setattr(made, "_field", gate.before(made._field))
     return gate
 
 
@@ -240,7 +240,7 @@ async def test_a_build_that_fails_is_no_failure_of_queries_and_writes(
     async with EdgeShard(path, config(**SEALING)) as shard:
         points = await with_segments(shard)
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "write_field", fail)
+            patch.setattr(writer, "write_field", fail)
             await shard.update(U.create_field_index("room", K.Keyword))
             await informed(shard, lambda info: "out of its mind" in info.optimizer)
             await shard.update(U.delete_points([7]))

@@ -23,10 +23,11 @@ import pytest
 from edge import shard as shards
 from edge.actors import query as actor
 from edge.disk.storage import DiskStorage, DiskWriter
-from edge.model.config import Durability, HnswIndexConfig
+from edge.model.config import Durability
 from edge.model.query import Query, SearchParams
 from edge.model.request import QueryRequest
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import HnswIndexConfig
 from edge.query import answer as answers
 from edge.shard import EdgeShard
 from edge.store import store as stores

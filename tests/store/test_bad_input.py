@@ -32,7 +32,7 @@ from edge.errors import (
     ValidationError,
     WrongDimension,
 )
-from edge.model.config import Distance, Durability, EdgeConfig, EdgeVectorParams
+from edge.model.config import Durability, EdgeConfig
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -70,7 +70,9 @@ from edge.model.schema import (
     PayloadSchemaType,
     TextIndexParams,
 )
+from edge.model.sparse import SparseVector
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 
 Act = Callable[[EdgeShard], Any]
 Row = tuple[Act, type[EdgeError], str]
@@ -297,10 +299,13 @@ VECTORS: dict[str, tuple[Any, type[EdgeError], str]] = {
     "a list of bools": ([1.0, 0.0, 0.0, True], ValidationError, r"vector\[3\]: expected a number"),
     "complex": ([1j, 0, 0, 0], ValidationError, r"vector\[0\]: expected a number"),
     "a huge int": ([2**2000, 0, 0, 0], ValidationError, r"vector\[0\]: expected a number"),
-    "ragged": ([[1.0], [1.0, 2.0]], ValidationError, r"vector\[0\]: multivectors"),
-    "many": ([GOOD, GOOD], ValidationError, r"vector\[0\]: multivectors"),
-    "a matrix": (np.ones((2, 4)), ValidationError, "vector: expected one dimension"),
-    "a scalar array": (np.array(1.0), ValidationError, "vector: expected one dimension"),
+    "ragged": ([[1.0], [1.0, 2.0]], ValidationError, r"vector\[1\]: expected 1 numbers.* got 2"),
+    "many": ([GOOD, GOOD], WrongDimension, r'vector "": expected 4 numbers, got a multivector'),
+    "a matrix": (np.ones((2, 4)), WrongDimension, r'vector "": expected 4 numbers, got a multi'),
+    "three dimensions": (np.ones((1, 1, 4)), ValidationError, "vector: expected one or two dimens"),
+    "lists in lists in a list": ([[GOOD]], ValidationError, r"vector\[0\]: expected a list of num"),
+    "a sparse vector": (SparseVector([1], [1.0]), ValidationError, "got a SparseVector"),
+    "a scalar array": (np.array(1.0), ValidationError, "vector: expected one or two dimensions"),
     "an array of str": (np.array(["a"] * 4), ValidationError, "vector: expected real numbers"),
     "an array of bools": (np.ones(4, bool), ValidationError, "vector: expected real numbers"),
     "a name that is none": ({1: GOOD}, ValidationError, "vector: name: expected a str"),
@@ -339,10 +344,12 @@ BLOCKS: dict[str, tuple[Any, type[EdgeError], str]] = {
     "1e39": (np.array([GOOD, [0, 1e39, 0, 0]]), ValidationError, r'vector ""\[1\]: inf'),
     "another width": (np.ones((2, 3)), WrongDimension, r"vectors '': expected shape \[2, 4\]"),
     "another height": (np.ones((3, 4)), ValidationError, "vectors '': expected 2 entries, got 3"),
-    "one dimension": (np.ones(8), ValidationError, "vectors '': expected a 2-d array"),
-    "str": (np.array([["a"] * 4] * 2), ValidationError, "vectors '': expected a 2-d array"),
+    "one dimension": (np.ones(8), ValidationError, "vectors '': expected a 2-d or 3-d array"),
+    "four dimensions": (np.ones((2, 1, 1, 4)), ValidationError, "expected a 2-d or 3-d array"),
+    "many": (np.ones((2, 3, 4)), ValidationError, r"expected shape \[2, 4\], got \[2, 3, 4\]"),
+    "str": (np.array([["a"] * 4] * 2), ValidationError, "vectors '': expected a 2-d or 3-d array"),
     "an unknown name": ({"zz": np.ones((2, 4))}, UnknownVector, "zz"),
-    "None": (None, ValidationError, "vectors '': expected a 2-d array"),
+    "None": (None, ValidationError, "vectors '': expected a 2-d or 3-d array"),
     "ragged": ([[1.0], [1.0, 2.0]], ValidationError, "vectors ''"),
 }  # fmt: skip
 
@@ -717,7 +724,7 @@ REFUSED |= {
     "a timeout of -1": (ask(lambda: QueryRequest(1, timeout=-1)), ValidationError, "timeout"),
     "a timeout of NaN": (ask(lambda: CountRequest(timeout=NAN)), ValidationError, "timeout"),
     "prefetches": (
-        ask(lambda: QueryRequest(1, prefetches=[1])), ValidationError, "prefetches: .*not supported"
+        ask(lambda: QueryRequest(1, prefetches=[1])), ValidationError, "prefetches.*a Prefetch"
     ),
     "an order that is none": (
         ask(lambda: ScrollRequest(order_by=1)), ValidationError, "order_by: expected a OrderBy"
@@ -941,6 +948,11 @@ OPENINGS: dict[str, tuple[Callable[[Path], Any], type[EdgeError], str]] = {
     ),
     "load another dimension": (
         lambda path: EdgeShard.load(path, EdgeConfig(EdgeVectorParams(5, Distance.Cosine))),
+        ValidationError,
+        "vector '': expected size 4",
+    ),
+    "load a name less": (
+        lambda path: EdgeShard.load(path, EdgeConfig(EdgeVectorParams(4, Distance.Cosine))),
         ValidationError,
         "vectors: expected names",
     ),

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.point_id import decode_ids, encode_ids
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.segment.rows import RowBlock, StoredVectors
 from edge.segment.view import SegmentView, ShardView
 from edge.store.effect import Effect, carry_out
@@ -37,7 +38,7 @@ def shown(view: SegmentView) -> tuple[Any, ...]:
         decode_ids(view.ids[: view.watermark]),
         view.segment.versions[: view.watermark].tolist(),
         [view.payloads([offset])[0] for offset in range(view.watermark)],
-        [(has.tolist(), block.tolist()) for has, block in vectors],
+        vectors,
         view.find(encode_ids(list(range(40)))).tolist(),
     )
 
@@ -84,8 +85,8 @@ def test_old_views_stay_and_the_new_one_has_the_change(
             segment = view.segments[owner]
             assert segment.segment.versions[offset] == version
             assert segment.payloads([offset])[0] == {"n": point_id}
-            has, _ = segment.vectors_at(np.array([offset], np.uint32), "b")
-            assert has.tolist() == [point_id % 2 == 0]
+            found = segment.vectors_at(np.array([offset], np.uint32), "b")
+            assert found == [[float(point_id)] if point_id % 2 == 0 else None]
     for old, seen in held:
         assert everything(old) == seen
 

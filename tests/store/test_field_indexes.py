@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 
 from edge.disk import manifest
 from edge.errors import EdgeError
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-    Memory,
-)
+from edge.model.choice import Memory
+from edge.model.config import Durability, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -41,6 +34,7 @@ from edge.model.schema import (
     indexed_field,
 )
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from edge.query.answer import answer
 from edge.segment.immutable import ImmutableSegment
 from edge.store.info import info_of

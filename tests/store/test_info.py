@@ -6,14 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.model.config import (
-    Distance,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-)
+from edge.model.config import EdgeConfig, EdgeOptimizersConfig
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from edge.store.info import info_of
 from edge.store.store import Store, Submission
 

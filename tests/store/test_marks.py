@@ -9,11 +9,12 @@ import pytest
 from edge.blocking import EdgeShard
 from edge.errors import LimitExceeded, ValidationError
 from edge.model import mark as marks
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.mark import Mark
 from edge.model.point import Point
 from edge.model.request import ScrollRequest
 from edge.model.update import Nothing, UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 
 CONFIG = EdgeConfig(EdgeVectorParams(2, Distance.Dot), checkpoint_bytes=2_000)
 

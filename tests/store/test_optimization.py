@@ -12,26 +12,22 @@ from hypothesis import strategies as st
 
 from edge.disk.storage import DiskStorage, Storage
 from edge.errors import StorageFault
-from edge.model.config import (
-    Distance,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-    settings_of,
-)
+from edge.model.config import EdgeConfig, EdgeOptimizersConfig, settings_of
 from edge.model.point_id import decode_ids
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from edge.segment.builder import Built
 from edge.segment.immutable import ImmutableSegment
 from edge.segment.view import SegmentView, ShardView
 from edge.store import optimization
-from edge.store.optimization import Job, Plan, plan, swapped, wanted_graphs
+from edge.store.optimization import Job, Plan, plan, swapped, wanted_indexes
+from edge.vectors.column import VectorKey
 from tests.disk.simulated import SimulatedStorage
 from tests.segment.made import after, built, cut, highest, numbers, silent, start
 
+NAMELESS = VectorKey("")
 SIZE = 16  # 64 bytes a vector, so 16 points are a kilobyte
-HNSW = HnswIndexConfig(m=4, ef_construct=16, full_scan_threshold=0)
+HNSW = HnswIndexConfig(m=8, ef_construct=64, full_scan_threshold=0)  # as `built` makes graphs
 
 
 @pytest.fixture
@@ -165,14 +161,16 @@ def test_no_graph_is_wanted_where_m_is_0(storage: DiskStorage) -> None:
         "short": EdgeVectorParams(2, Distance.Dot),
     }
     view = upsert(start(config(vectors, indexing_threshold=1)), 0, 30)
-    plans = wanted_graphs(view.segments, vectors, view.settings)
-    assert {name: (p.m, p.ef_construct) for name, p in plans.items()} == {
-        "own": (7, 1),
-        "shard": (4, 16),
+    plans = wanted_indexes(view.segments, view.keys(), view.settings)
+    graphs = {
+        key.name: plan.graph and (plan.graph.m, plan.graph.ef_construct)
+        for key, plan in plans.items()
     }
+    assert graphs == {"": None, "own": (7, 1), "shard": (8, 64)}
+    assert all(plan.quantization is None for plan in plans.values())
     halves = [*view.segments, *view.segments]
-    assert "short" not in plans
-    assert set(wanted_graphs(halves * 3, vectors, view.settings)) == {"own", "shard", "short"}
+    more = wanted_indexes(halves * 3, view.keys(), view.settings)
+    assert {key.name for key, plan in more.items() if plan.graph} == {"own", "shard", "short"}
 
 
 @pytest.mark.parametrize("ef_construct", [0, 1])
@@ -184,7 +182,7 @@ def test_a_graph_is_built_with_the_least_ef_construct(
     view = upsert(start(config(vectors, indexing_threshold=1)), 0, 30)
     made = job(view, "index").run(storage, silent)
     assert made is not None
-    assert made.segment.graphs[""].m == 2
+    assert made.segment.graphs[NAMELESS].m == 2
 
 
 # -- merge
@@ -244,7 +242,7 @@ def test_vacuum_comes_before_index_and_index_before_merge(storage: DiskStorage) 
 def job(view: ShardView, reason: str, *places: int) -> Job:
     sources = [view.segments[place] for place in places] or list(view.segments)
     settings = settings_of(view.config)
-    return Job(reason, tuple(sources), 500, view.config.vectors, settings)
+    return Job(reason, tuple(sources), 500, view.keys(), settings)
 
 
 def living(view: ShardView) -> list[Any]:
@@ -263,7 +261,7 @@ def test_one_built_segment_is_indexed_where_it_lies(storage: DiskStorage) -> Non
     made = job(view, "index", 0).run(storage, silent)
     assert made is not None
     assert made.segment.number == view.segments[0].segment.number
-    assert set(made.segment.graphs) == {""}
+    assert set(made.segment.graphs) == {NAMELESS}
 
 
 @pytest.mark.parametrize("reason", ["vacuum", "merge"])
@@ -274,7 +272,7 @@ def test_others_are_written_anew_with_the_graphs_they_should_have(
     made = job(view, reason, 0).run(storage, silent)
     assert made is not None
     assert made.segment.number == 500
-    assert set(made.segment.graphs) == {""}
+    assert set(made.segment.graphs) == {NAMELESS}
 
 
 def test_a_seal_builds_no_graph(storage: DiskStorage) -> None:
@@ -347,7 +345,7 @@ def test_indexing_in_place_keeps_the_tombstones(storage: DiskStorage) -> None:
     later = upsert(delete(view, 1004), 1005, 1)
     now = swapped(later, view.segments[:1], made)
     assert numbers(now.segments) == numbers(later.segments)
-    assert set(now.segments[0].segment.graphs) == {""}
+    assert set(now.segments[0].segment.graphs) == {NAMELESS}
     assert isinstance(now.segments[0].segment, ImmutableSegment)
     assert now.segments[0].deleted_count == 3
     assert living(now) == living(later)
@@ -386,6 +384,6 @@ def carried_out(storage: DiskStorage, view: ShardView, found: Plan) -> ShardView
     sources: tuple[SegmentView, ...] = tuple(
         s for s in view.segments if s.segment.number in found.numbers
     )
-    work = Job(found.reason, sources, 1 + highest(view), view.config.vectors, view.settings)
+    work = Job(found.reason, sources, 1 + highest(view), view.keys(), view.settings)
     made: Built | None = work.run(storage, silent)
     return swapped(view, sources, made)

@@ -10,16 +10,26 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edge.errors import LimitExceeded, NotFound
 from edge.model.check import CheckedOperation, check
-from edge.model.config import Distance, EdgeConfig, EdgeVectorParams
+from edge.model.config import EdgeConfig
 from edge.model.filter import FieldCondition, Filter, HasIdCondition, MatchValue, RangeFloat
 from edge.model.json_path import parse
 from edge.model.limits import Limits
 from edge.model.point import Point, PointVectors
 from edge.model.point_id import PointId
+from edge.model.sparse import SparseVector
 from edge.model.update import UpdateMode, UpdateOperation
+from edge.model.vector_params import (
+    Distance,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    MultiVectorComparator,
+    MultiVectorConfig,
+)
+from edge.model.vector_params import VectorStorageDatatype as D
 from edge.payload import edit
 from edge.query.answer import Retrieve, answer
 from edge.segment.view import ShardView
@@ -27,14 +37,21 @@ from edge.store.effect import carry_out
 from edge.store.prepare import ADMITS, PREPARE, prepare
 from tests.segment.made import after, cut, start
 
+SEVERAL = MultiVectorConfig(MultiVectorComparator.MaxSim)
 CONFIG = EdgeConfig(
-    {"": EdgeVectorParams(2, Distance.Dot), "b": EdgeVectorParams(1, Distance.Cosine)}
+    {
+        "": EdgeVectorParams(2, Distance.Dot),
+        "b": EdgeVectorParams(1, Distance.Cosine, datatype=D.Float16),
+        "m": EdgeVectorParams(2, Distance.Dot, multivector_config=SEVERAL, datatype=D.Uint8),
+    },
+    {"s": EdgeSparseVectorParams(datatype=D.Uint8)},
 )
+NAMES = list(CONFIG.names())
 IDS: list[PointId] = [*range(12), *(UUID(int=n) for n in range(4))]
 
 
 class Stored(NamedTuple):
-    vectors: dict[str, list[float]]
+    vectors: dict[str, Any]
     payload: dict[str, Any]
 
 
@@ -42,9 +59,13 @@ Points = dict[PointId, Stored]
 Test = Callable[[PointId, Stored], bool]
 
 ids = st.sampled_from(IDS)
+bytes_of_two = st.lists(st.integers(0, 255).map(float), min_size=2, max_size=2)
 vectors = st.fixed_dictionaries(
     {}, optional={"": st.lists(st.integers(-3, 3).map(float), min_size=2, max_size=2),
-                  "b": st.sampled_from([[1.0], [-1.0]])},
+                  "b": st.sampled_from([[1.0], [-1.0]]),
+                  "m": st.lists(bytes_of_two, min_size=1, max_size=3),
+                  "s": st.sampled_from([SparseVector([], []), SparseVector([3, 2**32 - 1], [1, -1]),
+                                        SparseVector([3], [2])])},
 )  # fmt: skip
 payloads = st.none() | st.fixed_dictionaries(
     {}, optional={"n": st.integers(0, 4), "d": st.sampled_from([{}, {"x": 1}, {"x": 2, "y": [1]}])}
@@ -95,7 +116,7 @@ def beginnings(draw: st.DrawFn) -> tuple[ShardView, Points]:
 
 def read(view: ShardView) -> Points:
     """All points by reading; the length agrees with the view's own count."""
-    found = answer(view, Retrieve.of(IDS, True, ["", "b"]))
+    found = answer(view, Retrieve.of(IDS, True, NAMES))
     assert len(found) == view.points
     shown = {}
     for record in found:
@@ -161,9 +182,14 @@ def test_upserts_of_columns(begun: tuple[ShardView, Points], named: list[PointId
     blocks = {
         "": np.arange(2 * len(named), dtype=np.float32).reshape(-1, 2),
         "b": np.ones((len(named), 1)),
+        "m": np.arange(6 * len(named)).reshape(-1, 3, 2),
     }
     expected = points | {
-        i: Stored({"": blocks[""][at].tolist(), "b": [1.0]}, {}) for at, i in enumerate(named)
+        i: Stored(
+            {"": blocks[""][at].tolist(), "b": [1.0], "m": blocks["m"][at].astype(float).tolist()},
+            {},
+        )
+        for at, i in enumerate(named)
     }
     check_against(view, UpdateOperation.upsert_arrays(named, blocks), expected)
 
@@ -176,7 +202,7 @@ def test_upserts_of_columns(begun: tuple[ShardView, Points], named: list[PointId
 )
 def test_updated_vectors(
     begun: tuple[ShardView, Points],
-    drawn: list[tuple[int, dict[str, list[float]]]],
+    drawn: list[tuple[int, dict[str, Any]]],
     condition: Wanted | None,
 ) -> None:
     view, points = begun
@@ -223,7 +249,7 @@ def check_edit(
     check_against(view, operation, points | {i: change(points[i]) for i in touched})
 
 
-@given(beginnings(), targets, st.sets(st.sampled_from(["", "b"]), min_size=1))
+@given(beginnings(), targets, st.sets(st.sampled_from(NAMES), min_size=1))
 def test_deleted_vectors(
     begun: tuple[ShardView, Points], target: list[PointId] | Wanted, names: set[str]
 ) -> None:
@@ -319,7 +345,7 @@ def test_deleting_a_point_that_is_not_there_is_nothing() -> None:
 
 
 def test_an_edit_that_makes_one_payload_too_large_refuses_all_of_them() -> None:
-    limited = EdgeConfig(dict(CONFIG.vectors), limits=Limits(payload_bytes=100))
+    limited = replace(CONFIG, limits=Limits(payload_bytes=100))
     small = UpdateOperation.upsert_arrays([1], {"": np.ones((1, 2))})
     large = UpdateOperation.upsert_arrays([2], {"": np.ones((1, 2))}, [{"text": "x" * 70}])
     view = after(start(limited), small, large)
