@@ -18,7 +18,7 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from edge.endpoints.answers import OpenedView, write_answer, write_failure
+from edge.endpoints.answers import OpenedView, points_of, write_answer, write_failure
 from edge.endpoints.inbox import Inbox
 from edge.endpoints.protocol import ProtocolError
 from edge.endpoints.requests import Asked, CloseView, InfoRequest, OpenView, read_request
@@ -26,6 +26,7 @@ from edge.endpoints.serving import Serving
 from edge.endpoints.thread import Frames
 from edge.endpoints.vectors import numbers_of
 from edge.errors import ActorCrashed, DeadlineExceeded, EdgeError, ShardBusy, ShardClosed
+from edge.model.matrix import SearchMatrixOffsets
 from edge.segment.view import ShardView
 from edge.store.info import info_of
 
@@ -40,6 +41,9 @@ NUMBERS_ON_THE_LOOP: Final = 10_000
 
 NUMBERS_A_POINT: Final = 100
 """As many numbers a point counts for, beside those of its vectors."""
+
+BYTES_ON_THE_LOOP: Final = 64 << 10
+"""The longest request that is read on the loop; longer ones are in a thread."""
 
 AT_ONCE: Final = 64
 """Requests that are answered side by side."""
@@ -88,13 +92,19 @@ async def _written(number: int, kind: str, result: Any) -> list[bytes]:
 
 def _is_large(result: Any) -> bool:
     """Whether an answer holds more numbers than are written on the loop."""
-    points = result[0] if isinstance(result, tuple) else result
-    if not isinstance(points, list):
-        return False
+    if isinstance(result, SearchMatrixOffsets):
+        return NUMBERS_A_POINT * len(result.ids) + len(result) > NUMBERS_ON_THE_LOOP
+    points = points_of(result)
     count = NUMBERS_A_POINT * len(points)
     if count <= NUMBERS_ON_THE_LOOP:  # then there are few, and each may be of another size
         count += sum(numbers_of(point.vector) for point in points)
     return count > NUMBERS_ON_THE_LOOP
+
+
+async def _read(came: Came, left: float | None) -> Any:
+    if sum(map(len, came.blocks)) > BYTES_ON_THE_LOOP:
+        return await to_thread.run_sync(read_request, came.asked, came.blocks, left)
+    return read_request(came.asked, came.blocks, left)
 
 
 class Views:
@@ -170,7 +180,7 @@ class Asking:
         left = None if came.until is None else came.until - monotonic()
         if left is not None and left <= 0:
             raise DeadlineExceeded(f"the request was late: it had {came.asked.seconds} s")
-        request = read_request(came.asked, came.blocks, left)
+        request = await _read(came, left)
         actors = self._serving.actors
         if isinstance(request, OpenView):
             return self._views.open(actors.watch.view)

@@ -1,6 +1,6 @@
-"""Read requests on the wire: a header, arguments in msgpack, and a query's vector beside them.
+"""Read requests on the wire: a header, arguments in msgpack, and a query's vectors beside them.
 
-    header [number, kind, seconds, view], arguments (a msgpack map), the vector of a query
+    header [number, kind, seconds, view], arguments (a msgpack map), a frame for each vector
 
 Invariants: no vector is ever inside msgpack; decoding a request raises ProtocolError or what the
 request's own constructor raises for a wrong argument, and nothing else; UUIDs are text.
@@ -8,27 +8,21 @@ request's own constructor raises for a wrong argument, and nothing else; UUIDs a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct, structs
 
-from edge.endpoints import vectors
+from edge.endpoints import rankings
 from edge.endpoints.protocol import Frame, ProtocolError
+from edge.endpoints.rankings import ByOrder, Prefetch, Ranking
 from edge.errors import CallerError, LimitExceeded, ValidationError
 from edge.model.filter import Filter
+from edge.model.groups import QueryGroupsRequest
+from edge.model.matrix import SearchMatrixRequest
 from edge.model.point_id import PointId, parse_id
-from edge.model.query import (
-    Bm25Params,
-    Direction,
-    NearestQuery,
-    OrderBy,
-    Query,
-    Sample,
-    SearchParams,
-    TextQuery,
-)
+from edge.model.query import SearchParams
 from edge.model.request import (
     CountRequest,
     ExcludePayload,
@@ -44,45 +38,15 @@ from edge.query.answer import Retrieve
 MAX_REQUEST: Final = 2 << 20
 """Bytes of the longest frame of a request: what is longer is cut off with its sender."""
 
-Blocks: TypeAlias = list[bytes]
+MAX_FRAMES: Final = 64 << 20
+"""Bytes of all frames of a request."""
 
-T = TypeVar("T")
+Blocks: TypeAlias = list[bytes]
 
 
 # -- arguments
 
 
-class Nearest(Struct, frozen=True, tag="nearest", omit_defaults=True, forbid_unknown_fields=True):
-    """A NearestQuery, whose vector is the message's last frame: a multivector of so many `rows`
-    (nil: it is none), or a sparse one."""
-
-    using: str | None = None
-    rows: int | None = None
-    sparse: bool = False
-
-
-class ByOrder(Struct, frozen=True, tag="order_by", forbid_unknown_fields=True):
-    """An OrderBy."""
-
-    key: str
-    direction: str = "asc"
-    start_from: int | float | str | None = None
-
-
-class ByText(Struct, frozen=True, tag="text", forbid_unknown_fields=True):
-    """A TextQuery."""
-
-    field: str
-    query: str
-    k: float = 1.2
-    b: float = 0.75
-
-
-class ByChance(Struct, frozen=True, tag="sample", forbid_unknown_fields=True):
-    """Sample.Random."""
-
-
-Ranking: TypeAlias = Nearest | ByOrder | ByText | ByChance
 Payload: TypeAlias = bool | tuple[str, tuple[str, ...]]
 """All, none, or ("include" or "exclude", paths)."""
 
@@ -93,6 +57,7 @@ class Ranked(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     limit: int
     offset: int = 0
     query: Ranking | None = None
+    prefetches: tuple[Prefetch, ...] = ()
     with_vector: bool | tuple[str, ...] = False
     with_payload: Payload = False
     filter: Filter | None = None
@@ -100,6 +65,30 @@ class Ranked(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     params: SearchParams | None = None
     best_effort: bool = False
     explain: bool = False
+
+
+class Grouped(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The arguments of a query by groups."""
+
+    group_by: str
+    limit: int = 10
+    group_size: int = 3
+    query: Ranking | None = None
+    prefetches: tuple[Prefetch, ...] = ()
+    with_vector: bool | tuple[str, ...] = False
+    with_payload: Payload = False
+    filter: Filter | None = None
+    score_threshold: float | None = None
+    params: SearchParams | None = None
+
+
+class Compared(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The arguments of a matrix."""
+
+    sample_size: int = 10
+    limit_per_sample: int = 3
+    filter: Filter | None = None
+    using: str | None = None
 
 
 class Scrolled(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -176,47 +165,53 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Call(NamedTuple):
-    """How one kind of request goes over the wire: (arguments, vector) of a request, and back."""
+    """How one kind of request goes over the wire: (arguments, vectors) of a request, and back."""
 
     arguments: type
     write: Callable[[Any], tuple[Any, Blocks]]
     read: Callable[[Any, Sequence[Frame], float | None], Any]
+    has_vectors: bool = False
 
 
 def write_request(
     number: int, request: Any, seconds: float | None, view: int | None = None
 ) -> list[bytes]:
     """The frames of a request. Raises ValidationError for one that no door takes."""
-    kind = _known(KINDS, request)
-    arguments: Any
+    kind = KINDS.get(type(request))
+    if kind is None:
+        raise ValidationError(f"{type(request).__name__} does not go through the doors yet")
     arguments, blocks = CALLS[kind].write(request)
     frames = [_encode(Asked(number, kind, seconds, view)), _encode(arguments), *blocks]
-    longest = max(map(len, frames))
-    if longest > MAX_REQUEST:
-        raise LimitExceeded(f"request: {longest} bytes, at most {MAX_REQUEST} are taken")
+    _check_sizes(frames)
     return frames
 
 
-def _known(table: Mapping[type, T], asked: Any) -> T:
-    """What the table has for this kind. Raises ValidationError where it has nothing."""
-    found = table.get(type(asked))
-    if found is None:
-        raise ValidationError(f"{type(asked).__name__} does not go through the doors yet")
-    return found
+def _check_sizes(frames: Sequence[Frame]) -> None:
+    sizes = list(map(len, frames))
+    if max(sizes) > MAX_REQUEST:
+        raise LimitExceeded(f"request: {max(sizes)} bytes, at most {MAX_REQUEST} are taken")
+    if sum(sizes) > MAX_FRAMES:
+        raise LimitExceeded(
+            f"request: {sum(sizes)} bytes in {len(sizes)} frames, at most {MAX_FRAMES} are taken"
+        )
 
 
 def read_request(asked: Asked, blocks: Sequence[Frame], seconds: float | None) -> Any:
     """The request of a header and the frames behind it; `seconds` are what is left of its time."""
     call = CALLS.get(asked.kind)
-    if call is None or not blocks or (len(blocks) > 1 and asked.kind != "query"):
+    if call is None or not blocks or (len(blocks) > 1 and not call.has_vectors):
         raise ProtocolError(f"no request of kind {asked.kind!r} with {len(blocks)} frames")
+    _check_sizes(blocks)
     try:
         arguments: Any = msgspec.msgpack.decode(blocks[0], type=call.arguments)
     except CallerError:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ProtocolError(f"arguments: {error}") from None
-    return call.read(arguments, blocks[1:], seconds)
+    try:
+        return call.read(arguments, blocks[1:], seconds)
+    except RecursionError as error:
+        raise ProtocolError(f"arguments: {error}") from None
 
 
 def _payload(selector: Any) -> Payload:
@@ -237,13 +232,13 @@ def _id(point_id: PointId) -> int | str:
 
 
 def _write_ranked(request: QueryRequest | SearchRequest) -> tuple[Ranked, Blocks]:
-    if isinstance(request, QueryRequest) and request.prefetches:
-        raise ValidationError("prefetches do not go through the doors yet")
-    ranking, blocks = _known(_RANKINGS, request.query)(request.query)
+    below = request.prefetches if isinstance(request, QueryRequest) else ()
+    (ranking, prefetches), blocks = rankings.write((request.query, below))
     return Ranked(
         request.limit,
         request.offset,
         ranking,
+        prefetches,
         request.with_vector,
         _payload(request.with_payload),
         request.filter,
@@ -254,30 +249,13 @@ def _write_ranked(request: QueryRequest | SearchRequest) -> tuple[Ranked, Blocks
     ), blocks
 
 
-_RANKINGS: Final[dict[type, Callable[[Any], tuple[Ranking | None, Blocks]]]] = {
-    type(None): lambda query: (None, []),
-    NearestQuery: lambda query: _nearest(query),
-    OrderBy: lambda query: (_by_order(query), []),
-    TextQuery: lambda q: (ByText(q.field, q.query, q.scoring.k, q.scoring.b), []),
-    Sample: lambda query: (ByChance(), []),
-}
-
-
-def _nearest(query: NearestQuery) -> tuple[Nearest, Blocks]:
-    sent = vectors.sent(query.query)
-    return Nearest(query.using, sent.rows, sent.is_sparse), [sent.frame]
-
-
-def _by_order(order: OrderBy) -> ByOrder:
-    return ByOrder(order.key, order.direction.value, order.start_from)
-
-
 def _read_ranked(given: Ranked, blocks: Sequence[Frame], seconds: float | None) -> QueryRequest:
+    ranking, prefetches = rankings.read((given.query, given.prefetches), blocks)
     return QueryRequest(
         given.limit,
         given.offset,
-        _ranking(given.query, blocks),
-        None,
+        ranking,
+        prefetches,
         given.with_vector,
         _selector(given.with_payload),
         given.filter,
@@ -289,23 +267,39 @@ def _read_ranked(given: Ranked, blocks: Sequence[Frame], seconds: float | None) 
     )
 
 
-def _ranking(given: Ranking | None, blocks: Sequence[Frame]) -> Any:
-    if len(blocks) != isinstance(given, Nearest):
-        raise ProtocolError(f"{len(blocks)} vectors with this query")
-    if isinstance(given, Nearest):
-        return Query.Nearest(vectors.received(blocks[0], given.rows, given.sparse), given.using)
-    if isinstance(given, ByOrder):
-        return _order(given)
-    if isinstance(given, ByText):
-        return TextQuery(given.field, given.query, Bm25Params(given.k, given.b))
-    return None if given is None else Sample.Random
+def _write_grouped(request: QueryGroupsRequest) -> tuple[Grouped, Blocks]:
+    (ranking, prefetches), blocks = rankings.write((request.query, request.prefetches))
+    return Grouped(
+        request.group_by,
+        request.limit,
+        request.group_size,
+        ranking,
+        prefetches,
+        request.with_vector,
+        _payload(request.with_payload),
+        request.filter,
+        request.score_threshold,
+        request.params,
+    ), blocks
 
 
-def _order(given: ByOrder) -> OrderBy:
-    try:
-        return OrderBy(given.key, Direction(given.direction), given.start_from)
-    except ValueError as error:
-        raise ProtocolError(f"order_by: {error}") from None
+def _read_grouped(
+    given: Grouped, blocks: Sequence[Frame], seconds: float | None
+) -> QueryGroupsRequest:
+    ranking, prefetches = rankings.read((given.query, given.prefetches), blocks)
+    return QueryGroupsRequest(
+        given.group_by,
+        given.limit,
+        given.group_size,
+        ranking,
+        prefetches,
+        given.with_vector,
+        _selector(given.with_payload),
+        given.filter,
+        given.score_threshold,
+        given.params,
+        timeout=seconds,
+    )
 
 
 def _write_scroll(request: ScrollRequest) -> tuple[Scrolled, Blocks]:
@@ -318,7 +312,7 @@ def _write_scroll(request: ScrollRequest) -> tuple[Scrolled, Blocks]:
         request.filter,
         _payload(request.with_payload),
         request.with_vector,
-        None if request.order_by is None else _by_order(request.order_by),
+        rankings.write(request.order_by)[0],
     ), []
 
 
@@ -332,7 +326,7 @@ def _read_scroll(given: Scrolled, blocks: Sequence[Frame], seconds: float | None
         given.filter,
         _selector(given.with_payload),
         given.with_vector,
-        None if given.order_by is None else _order(given.order_by),
+        rankings.read(given.order_by, ()),
         timeout=seconds,
     )
 
@@ -343,7 +337,15 @@ def _read_retrieve(given: Retrieved, blocks: Sequence[Frame], seconds: float | N
 
 
 CALLS: Final[dict[str, Call]] = {
-    "query": Call(Ranked, _write_ranked, _read_ranked),
+    "query": Call(Ranked, _write_ranked, _read_ranked, has_vectors=True),
+    "query_groups": Call(Grouped, _write_grouped, _read_grouped, has_vectors=True),
+    "search_matrix": Call(
+        Compared,
+        lambda r: (Compared(r.sample_size, r.limit_per_sample, r.filter, r.using), []),
+        lambda g, blocks, s: SearchMatrixRequest(
+            g.sample_size, g.limit_per_sample, g.filter, g.using, timeout=s
+        ),
+    ),
     "scroll": Call(Scrolled, _write_scroll, _read_scroll),
     "count": Call(
         Counted,
@@ -373,6 +375,8 @@ CALLS: Final[dict[str, Call]] = {
 KINDS: Final[dict[type, str]] = {
     QueryRequest: "query",
     SearchRequest: "query",
+    QueryGroupsRequest: "query_groups",
+    SearchMatrixRequest: "search_matrix",
     ScrollRequest: "scroll",
     CountRequest: "count",
     FacetRequest: "facet",

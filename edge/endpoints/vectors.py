@@ -139,7 +139,8 @@ def put_back(
 
 
 def _alone(vectors: dict[str, OneResultVector]) -> ResultVector:
-    return vectors[""] if vectors.keys() == {""} else vectors
+    lone = vectors[""] if vectors.keys() == {""} else None
+    return vectors if lone is None or isinstance(lone, SparseVector) else lone
 
 
 def _check_places(block: Block, points: int) -> None:

@@ -69,8 +69,8 @@ class Quantization(Struct, frozen=True, tag_field="kind"):
 class ScalarQuantizationConfig(Quantization, frozen=True, tag="scalar"):
     """One byte an element.
 
-    `quantile` (0.5 to 1) is the share of all elements that the range covers; None: the one of
-    0.99, 0.999, 0.9999 and 1 whose squared error is the least.
+    `quantile` (0.5 to 1) is the share of vectors that the range covers: for each of the others one
+    element in `size` is cut. None: as many are cut as leave the least squared error.
     `memory` (default Pinned) says where the bytes live; the older `always_ram` is read where it is
     None: True is Pinned, False Cold.
     """

@@ -32,23 +32,25 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """Vectors float32[dim] or, of a multivector, [k, dim]; without a rule there is one."""
+    """Vectors float32[dim] or, of a multivector, [k, dim]; without a rule there is one, with a rule
+    there may be none."""
 
     vectors: tuple[Floats, ...]
     rule: Rule | None = None
 
     def query(self, form: Form) -> Query:
         """Return what is compared with rows of the form."""
-        return self._combined([form.query(vector) for vector in self.vectors])
+        return self._combined(form.code, [form.query(vector) for vector in self.vectors])
 
     def small(self, form: Form, small: Quantized) -> Query:
         """Return what is compared with the small form of such rows."""
-        return self._combined([small.query(form.padded(vector)) for vector in self.vectors])
+        queries = [small.query(form.padded(vector)) for vector in self.vectors]
+        return self._combined(small.code, queries)
 
-    def _combined(self, queries: list[Query]) -> Query:
+    def _combined(self, code: int, queries: list[Query]) -> Query:
         if self.rule is None:
             return queries[0]
         weights = NO_WEIGHTS if self.rule.weights is None else self.rule.weights
         forms = [query.form for query in queries]
         words = query_form(self.rule.kind, forms, self.rule.first, weights)
-        return Query(queries[0].code | COMBINED, words, (queries, weights))
+        return Query(code | COMBINED, words, (queries, weights))

@@ -16,6 +16,7 @@ from edge.model.json_path import parse
 from edge.model.point import OneResultVector, Record, ResultVector, ScoredPoint
 from edge.model.point_id import decode_ids
 from edge.model.request import ExcludePayload, WithPayload, WithVector
+from edge.model.sparse import SparseVector
 from edge.payload.select import exclude, include
 from edge.query.search import Hits
 from edge.segment.view import SegmentView
@@ -143,4 +144,5 @@ def _vectors(hits: Hits, names: tuple[str, ...]) -> list[ResultVector | None]:
 
 
 def _alone(vectors: dict[str, OneResultVector]) -> ResultVector:
-    return vectors[""] if vectors.keys() == {""} else vectors
+    lone = vectors[""] if vectors.keys() == {""} else None
+    return vectors if lone is None or isinstance(lone, SparseVector) else lone

@@ -157,7 +157,7 @@ def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline, note: Not
     else:
         rows, k = Rows(small, leaf.asked.small(leaf.form, small)), _oversampled(leaf)
     found = _find(view, rows, k, None if leaf.exact else graph, leaf, deadline, note)
-    if small is None or not leaf.rescore:
+    if small is None or not (leaf.rescore or small.is_a_stand_in):
         return found
     note.way += ", rescored"
     offsets = np.sort(found.offsets)

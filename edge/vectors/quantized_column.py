@@ -27,7 +27,7 @@ from edge.vectors.block import Matrix, Starts
 from edge.vectors.form import Form, Query
 from edge.vectors.multi import descriptors
 from edge.vectors.quantized import Quantizer
-from edge_kernels.encodings import MULTI
+from edge_kernels.encodings import MANHATTAN, MULTI, SLICED, encoding_of_code, metric_of_code
 from edge_kernels.jit import address_of
 
 Floats = NDArray[np.float32]
@@ -52,6 +52,13 @@ class Quantized:
     def code(self) -> int:
         """What kernels call the rows."""
         return self.quantizer.code | (0 if self._descriptors is None else MULTI)
+
+    @property
+    def is_a_stand_in(self) -> bool:
+        """Whether its distances are of another kind than the column's, so that only their order
+        counts: bit planes know no absolute differences."""
+        code = self.quantizer.code
+        return encoding_of_code(code) == SLICED and metric_of_code(code) == MANHATTAN
 
     def chunks(self, count: int) -> Iterator[tuple[int, Matrix]]:
         """Yield the rows, or the descriptors, with offset 0."""

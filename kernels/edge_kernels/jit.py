@@ -61,6 +61,7 @@ def inner(function: F) -> F:
     It is not cached itself: the doors that use it carry it in their cache entry. Python cannot call
     it, which spares the compiler a third of its work.
     """
+    _name_apart(function)
     dispatcher: Any = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(
         function
     )
@@ -73,6 +74,35 @@ def inner(function: F) -> F:
     dispatcher.get_call_template = without_literals
     compiled: F = dispatcher
     return compiled
+
+
+def _name_apart(function: Callable[..., Any]) -> None:
+    """Give what a factory made a name of its own, which says where it was made and of what.
+
+    Machine code is linked by name. Of equal names numba tells two apart by a number that counts
+    within a process; so code that two processes have cached could be taken for one.
+    """
+    held = [_held_name(cell.cell_contents) for cell in function.__closure__ or ()]
+    if "<locals>" in function.__qualname__:
+        made = hashlib.sha256(repr((_lines_above(), held)).encode()).hexdigest()[:16]
+        function.__qualname__ = f"{function.__qualname__}_{made}"
+
+
+def _held_name(value: Any) -> str:
+    """What tells a value apart that a closure holds: constants themselves, functions by name."""
+    made = getattr(value, "py_func", value)
+    return str(getattr(made, "__qualname__", None) or repr(value))
+
+
+def _lines_above() -> list[tuple[str, int]]:
+    """The places in files, up to the module that is being loaded, where a function is made."""
+    frame, found = inspect.currentframe(), []
+    while frame is not None:
+        found.append((frame.f_globals.get("__name__", ""), frame.f_lineno))
+        if frame.f_code.co_name == "<module>":
+            break
+        frame = frame.f_back
+    return found
 
 
 def door(function: Callable[[int], int]) -> Door:

@@ -130,3 +130,19 @@ def test_half_floats_have_an_address():
 
 def test_all_doors_compile():
     assert jit.compile_doors() >= 4
+
+
+def test_what_a_factory_makes_has_a_name_of_its_own():
+    """Machine code of several processes is linked by name."""
+
+    def factory(step):
+        @jit.inner
+        def added(x):
+            return x + step
+
+        return added
+
+    names = [factory(step).py_func.__qualname__ for step in (1, 2, 1)]
+    assert names[0] != names[1]
+    assert names[0] == names[2]
+    assert factory(1).py_func.__qualname__ not in names, "made at another line"

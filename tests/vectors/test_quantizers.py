@@ -283,8 +283,8 @@ def test_a_step_is_chosen_by_the_least_square_error() -> None:
         rows = padded(data.astype(np.float32))
         found = train("scalar", DOT, 8, rows)
         errors = {
-            share: np.square(decoded_int8(train("scalar", DOT, 8, rows, quantile=share), rows))
-            for share in (1.0, 0.9999, 0.999, 0.99)
+            cut: np.square(decoded_int8(train("scalar", DOT, 8, rows, quantile=1 - 8 * cut), rows))
+            for cut in (0.0, 0.0001, 0.001, 0.01)
         }
         best = min(errors.values(), key=np.sum).sum()
         assert np.square(decoded_int8(found, rows)).sum() == pytest.approx(best, rel=1e-3)

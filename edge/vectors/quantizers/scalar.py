@@ -103,15 +103,16 @@ def _codes(numbers: Floats, step: np.float32) -> Floats:
 def train_scalar(
     metric: int, dim: int, sample: Floats, pulse: Pulse, *, quantile: float | None = None
 ) -> Scalar:
-    """Learn from float32[m, stride]. `quantile`, 0.5 to 1, is the share of elements that the range
-    covers; None: that of four shares which leaves the least square error."""
+    """Learn from float32[m, stride]. `quantile`, 0.5 to 1, is the share of vectors that the range
+    is to cover: for each of the others one element in `dim` is cut, as in Qdrant. None: that of
+    four shares of elements which leaves the least square error."""
     if quantile is not None and not 0.5 <= quantile <= 1:
         raise ValueError(f"quantile {quantile}")
     pulse()
     offset = np.zeros(dim, np.float32) if metric in (COSINE, DOT) else mean_of(sample, dim)
     rows = thinned(sample, MOST_ELEMENTS // dim)[:, :dim]
     sizes = np.sort(np.abs(rows - offset), axis=None)
-    asked = QUANTILES if quantile is None else (quantile,)
+    asked = QUANTILES if quantile is None else (1 - (1 - quantile) / dim,)
     steps = [_step(sizes, share) for share in asked]
     pulse()
     return Scalar(metric, dim, offset, min(steps, key=lambda step: _square_error(sizes, step)))
