@@ -115,7 +115,7 @@ install_packages() {
     fi
 }
 
-# Runs a command where no packet can leave the machine, if that may be done here.
+# Runs a command in a network of its own, where it meets no other nodes, if that may be done here.
 isolated() {
     local inside='ip link set lo up 2>/dev/null || ifconfig lo up; exec "$@"'
     if unshare -n true 2>/dev/null; then
@@ -123,7 +123,7 @@ isolated() {
     elif unshare -rn true 2>/dev/null; then
         unshare -rn -- bash -c "$inside" -- "$@"
     else
-        echo "No network namespace can be made here: discovery is kept to this machine instead."
+        echo "No network namespace can be made here: other nodes on this machine must not talk meanwhile."
         "$@"
     fi
 }
@@ -132,7 +132,7 @@ stale "$venv/stamp-wheels" "$here/requirements.txt" && install_wheels
 build_interfaces
 install_packages
 
-export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST FASTDDS_BUILTIN_TRANSPORTS=UDPv4
+export ROS_AUTOMATIC_DISCOVERY_RANGE=SYSTEM_DEFAULT FASTDDS_DEFAULT_PROFILES_FILE=$here/loopback.xml
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1
 unset ROS_LOCALHOST_ONLY ROS_DISCOVERY_SERVER PYTHONPATH
 cd "$ros2/edge_memory_ros"

@@ -34,10 +34,16 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import (
+    Executor,
+    ExternalShutdownException,
+    MultiThreadedExecutor,
+    SingleThreadedExecutor,
+)
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -81,10 +87,24 @@ class Served(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many callbacks may run, or wait for the loop, at the same time: 2 or more."""
+        """How many callbacks may run, or wait for the loop, at the same time: 1 for one by one."""
 
     def finish(self) -> None:
         """Close what is served. Called in a thread; no callback runs any more, the loop does."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A node that needs nothing of the loop, and whose callbacks run one by one.
+
+    rclpy's own signal handlers would pull its context away in the midst of a callback.
+    """
+
+    node: Node
+    threads: int = 1
+
+    def finish(self) -> None:
+        """Nothing is left to be closed."""
 
 
 def serve(make: Callable[[Bridge], Served], args: list[str] | None = None) -> None:
@@ -114,7 +134,7 @@ async def _serve(make: Callable[[Bridge], Served]) -> None:
 
 async def _spin_until(told: asyncio.Task[bool], served: Served, bridge: Bridge) -> None:
     """Spin the executor in a thread, until it is told to end or ends by itself."""
-    executor = MultiThreadedExecutor(served.threads)
+    executor = _executor(served.threads)
     executor.add_node(served.node)
     spinning = asyncio.create_task(asyncio.to_thread(_spin, executor, bridge.stopping))
     await asyncio.wait({spinning, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -124,11 +144,15 @@ async def _spin_until(told: asyncio.Task[bool], served: Served, bridge: Bridge) 
     await spinning
 
 
+def _executor(threads: int) -> Executor:
+    return SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+
+
 def _nothing() -> None:
     """What an executor that waits for work is given to do, so that it looks up."""
 
 
-def _spin(executor: MultiThreadedExecutor, stopping: threading.Event) -> None:
+def _spin(executor: Executor, stopping: threading.Event) -> None:
     """Spin, then wait for the callbacks that still run. A callback's exception ends it."""
     try:
         while not stopping.is_set():

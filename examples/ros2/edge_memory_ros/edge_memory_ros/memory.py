@@ -154,6 +154,8 @@ class Memory:
         self.counts = Counts()
         self._shard = EdgeShard(settings.path, settings.config)
         self._queue: asyncio.Queue[Point] = asyncio.Queue(settings.queue)
+        self._taken = 0
+        """points that have left the queue, and of which nothing has become yet"""
         self._storing: asyncio.Task[None] | None = None
 
     # -- life
@@ -199,6 +201,11 @@ class Memory:
 
     # -- writing
 
+    @property
+    def waiting(self) -> int:
+        """How many points are in the queue, or have left it and are being stored."""
+        return self._queue.qsize() + self._taken
+
     def offer(self, points: Sequence[Point], refusals: Sequence[str] = ()) -> None:
         """Take points from a stream, or drop them; `refusals` say why others of it were refused."""
         counts = self.counts
@@ -240,6 +247,7 @@ class Memory:
             batch = [await self._queue.get()]
             while len(batch) < self.settings.batch and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
+            self._taken = len(batch)
             try:
                 await self._store_batch(batch)
             finally:
@@ -251,13 +259,14 @@ class Memory:
         try:
             await self._upsert(batch)
         except CallerError as error:
-            if len(batch) == 1:
-                self._refuse([str(error)])
+            if len(batch) > 1:
+                for point in batch:
+                    await self._store_batch([point])
                 return
-            for point in batch:
-                await self._store_batch([point])
+            self._refuse([str(error)])
         except EdgeError as error:
             self._lose(len(batch), error)
+        self._taken -= len(batch)
 
     def _refuse(self, reasons: Sequence[str]) -> None:
         if reasons:
@@ -300,7 +309,7 @@ class Memory:
             log_bytes=info.log_bytes,
             read_only=info.read_only or "",
             optimizer=info.optimizer,
-            queue_depth=self._queue.qsize(),
+            queue_depth=self.waiting,
             queue_capacity=self._queue.maxsize,
             counts=replace(self.counts),
             last_write_age=None if (last := self.counts.last_write) is None else monotonic() - last,

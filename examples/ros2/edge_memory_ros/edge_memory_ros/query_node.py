@@ -28,20 +28,19 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-import rclpy
 from builtin_interfaces.msg import Duration
 from edge_memory_interfaces.msg import Hit
 from edge_memory_interfaces.srv import Search
 from geometry_msgs.msg import Point, Pose, PoseArray, Vector3
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import ColorRGBA, Float32MultiArray, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from . import messages
+from .bridge import Alone, serve
 from .door import LATCHED
 from .objects import Objects
 from .sighting import Tags, Vector
@@ -196,10 +195,7 @@ def _labelled(hit: Hit, label: str) -> str:
 def main(args: list[str] | None = None) -> None:
     """Answer questions until told to end."""
     try:
-        with rclpy.init(args=args):
-            rclpy.spin(QueryNode())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        serve(lambda _: Alone(QueryNode()), args)
     except (ParameterException, OSError, ValueError, KeyError) as error:
         sys.exit(f"edge_query: {error}")
 

@@ -23,16 +23,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-import rclpy
 from geometry_msgs.msg import PoseStamped
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Float32MultiArray, Header
 
 from . import messages, stock
+from .bridge import Alone, serve
 from .door import reliable
 from .objects import Objects
 from .patrol import Patrol, Waypoint
@@ -155,10 +154,7 @@ class SourceNode(Node):
 def main(args: list[str] | None = None) -> None:
     """Play until told to end."""
     try:
-        with rclpy.init(args=args):
-            rclpy.spin(SourceNode())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        serve(lambda _: Alone(SourceNode()), args)
     except (ParameterException, OSError, ValueError, KeyError) as error:
         sys.exit(f"embedding_source: {error}")
 

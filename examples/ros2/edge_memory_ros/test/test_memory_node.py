@@ -265,8 +265,12 @@ def test_simulated_time_is_the_time(robot: Robot) -> None:
     reports = robot.collect(DiagnosticArray, "/diagnostics")
     robot.start_memory(use_sim_time=True, report_period=0.1)
     clock = robot.publisher(Clock, "/clock", 1)
-    clock.publish(Clock(clock=time_message(BEGAN)))
-    robot.until(lambda: robot.stats().stamp == time_message(BEGAN))
+
+    def it_is_told() -> bool:
+        clock.publish(Clock(clock=time_message(BEGAN)))  # best effort: one tick may be lost
+        return bool(robot.stats().stamp == time_message(BEGAN))
+
+    robot.until(it_is_told)
     robot.until(lambda: reports[-1].header.stamp == time_message(BEGAN))
     robot.insert(*sightings(1, stamp=BEGAN + 5_000_000_000))
     robot.until(lambda: "use_sim_time" in reports[-1].status[0].message)

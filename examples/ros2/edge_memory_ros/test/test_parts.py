@@ -113,6 +113,24 @@ def test_a_queue_that_is_full_drops_and_all_is_accounted_for(tmp_path: Path) -> 
     run(play())
 
 
+def test_what_is_being_stored_is_accounted_for_too(tmp_path: Path) -> None:
+    async def play() -> None:
+        held = memory(tmp_path, batch=5)
+        await held.open()
+        points = [RULES.point(seen) for seen in sightings(50)]
+        assert points[7].payload is not None
+        points[7].payload["tags"] = {"object": ["x" * 2_000_000]}
+        held.offer(points)
+        counts = held.counts
+        while held.waiting:
+            assert counts.stored + counts.refused + held.waiting == counts.received
+            await asyncio.sleep(0)
+        assert (counts.stored, counts.refused) == (49, 1)
+        await held.close()
+
+    run(play())
+
+
 def test_a_wrong_point_takes_no_other_with_it(tmp_path: Path) -> None:
     async def play() -> None:
         held = memory(tmp_path)

@@ -154,10 +154,13 @@ def test_wrong_parameters_end_a_node_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("node", "last"), [("source_node", "pose"), ("query_node", "edge_query/vector")]
+    ("node", "parameters", "last"),
+    [("source_node", {"rate": 1000.0}, "pose"), ("query_node", {}, "edge_query/vector")],
 )
-def test_sigterm_ends_a_node(robot: Robot, node: str, last: str) -> None:
-    process = robot.start(node, objects_file=OBJECTS)
+def test_sigterm_ends_a_node(
+    robot: Robot, node: str, parameters: dict[str, object], last: str
+) -> None:
+    process = robot.start(node, objects_file=OBJECTS, **parameters)
     made = (robot.node.count_publishers, robot.node.count_subscribers)
     robot.until(lambda: any(count(last) for count in made))
     assert process.end() == 0
