@@ -22,7 +22,8 @@ import qdrant_edge
 from edge.blocking import EdgeShard
 from edge.errors import EdgeError
 from edge.model import update
-from edge.model.config import Choice, EdgeConfig, QdrantConfig
+from edge.model.choice import Choice
+from edge.model.config import EdgeConfig, QdrantConfig
 from edge.model.filter import Filter
 from edge.model.point_id import PointId
 from edge.model.query import NearestQuery
@@ -36,7 +37,9 @@ from edge.model.request import (
     SearchRequest,
 )
 from edge.model.schema import IndexedField
+from edge.model.sparse import SparseVector
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import EdgeSparseVectorParams
 
 ABSOLUTE = 1e-6
 RELATIVE = 1e-5
@@ -54,12 +57,15 @@ CONSTRUCTORS: dict[type, str] = {
     update.ClearPayload: "clear_payload",
     update.CreateFieldIndex: "create_field_index",
     update.DeleteFieldIndex: "delete_field_index",
+    update.DeleteVector: "delete_vector_name",
 }
 """The static method of UpdateOperation that makes each kind."""
 
 
 def theirs(value: Any) -> Any:
     """Qdrant's counterpart of any struct of ours, and of whatever stands in it."""
+    if isinstance(value, update.CreateVector):
+        return _create_vector(value)
     if isinstance(value, UpdateOperation):
         by_filter = isinstance(getattr(value, "target", None), Filter)
         name = CONSTRUCTORS[type(value)] + "_by_filter" * by_filter
@@ -79,6 +85,15 @@ def theirs(value: Any) -> Any:
     return _plain(value)
 
 
+def _create_vector(operation: update.CreateVector) -> Any:
+    params, make = operation.params, qdrant_edge.UpdateOperation
+    if isinstance(params, EdgeSparseVectorParams):
+        settings = theirs([params.modifier, params.datatype])
+        return make.create_sparse_vector(operation.name, *settings)
+    settings = theirs([params.distance, params.multivector_config, params.datatype])
+    return make.create_dense_vector(operation.name, params.size, *settings)
+
+
 def _arguments(value: msgspec.Struct) -> list[Any]:
     names = value.__struct_fields__
     return [theirs(getattr(value, name)) for name in names if name not in OURS_ONLY]
@@ -89,7 +104,9 @@ def _plain(value: Any) -> Any:
         return getattr(getattr(qdrant_edge, type(value).__name__), value.name)
     if isinstance(value, np.ndarray):
         return value.tolist()
-    if isinstance(value, tuple):
+    if isinstance(value, SparseVector):
+        return qdrant_edge.SparseVector(value.indices, value.values)
+    if isinstance(value, tuple | list):
         return [theirs(item) for item in value]
     if isinstance(value, frozenset):
         return set(map(theirs, value))
@@ -212,11 +229,21 @@ def same_point(ours: Any, other: Any) -> None:
 
 
 def same_vector(ours: Any, other: Any) -> None:
+    """The same dict of vectors, multivector, sparse vector or vector."""
+    if isinstance(ours, SparseVector):
+        assert type(other) is qdrant_edge.SparseVector
+        assert ours.indices == other.indices
+        same_vector(ours.values, other.values)
+        return
     assert type(ours) is type(other)
     if isinstance(ours, dict):
         assert ours.keys() == other.keys()
         for name, vector in ours.items():
             same_vector(vector, other[name])
+    elif ours and isinstance(ours[0], list):
+        assert len(ours) == len(other)
+        for row, other_row in zip(ours, other, strict=True):
+            same_vector(row, other_row)
     elif ours is not None:
         assert len(ours) == len(other)
         assert ours == other or all(map(same_score, ours, other))

@@ -14,13 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-)
+from edge.model.config import Durability, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import FieldCondition, Filter, HasIdCondition, MatchAny
 from edge.model.point import Point
 from edge.model.request import FacetRequest
@@ -32,6 +26,7 @@ from edge.model.schema import (
     UuidIndexParams,
 )
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from tests.congruence.engines import ALL, Pair, theirs, values_of
 
 U = UpdateOperation

@@ -20,14 +20,8 @@ from hypothesis import strategies as st
 import edge.model.filter as ours
 from edge.blocking import EdgeShard
 from edge.errors import ValidationError
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    Memory,
-)
+from edge.model.choice import Memory
+from edge.model.config import Durability, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import Filter
 from edge.model.point import Point
 from edge.model.query import Direction, OrderBy
@@ -45,6 +39,7 @@ from edge.model.schema import (
 )
 from edge.model.text import Language, SnowballLanguage, SnowballParams, StopwordsSet, TokenizerType
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from tests.congruence import test_filters as unindexed
 from tests.congruence.both import IDS, POINTS, Described, condition, field, only
 from tests.congruence.engines import ALL, Pair, theirs, values_of

@@ -20,13 +20,7 @@ from hypothesis import strategies as st
 
 from edge.blocking import EdgeShard
 from edge.errors import ValidationError
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-)
+from edge.model.config import Durability, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import FieldCondition, Filter, HasIdCondition, MatchValue, SliceCondition
 from edge.model.point import Point
 from edge.model.point_id import PointId
@@ -39,6 +33,7 @@ from edge.model.schema import (
     PayloadSchemaType,
 )
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from tests.congruence.engines import ALL, Pair, exactly, id_order, theirs
 
 U = UpdateOperation

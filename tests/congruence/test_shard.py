@@ -26,14 +26,7 @@ from edge.errors import (
     ValidationError,
     WrongDimension,
 )
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-    HnswIndexConfig,
-)
+from edge.model.config import Durability, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import FieldCondition, Filter, HasIdCondition, MatchValue
 from edge.model.point import Point, PointVectors
 from edge.model.query import Query, SearchParams
@@ -46,6 +39,7 @@ from edge.model.request import (
     SearchRequest,
 )
 from edge.model.update import UpdateMode, UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from tests.congruence.engines import Pair, shown, theirs
 from tests.model_based import drawing
 from tests.model_based.drawing import (

@@ -19,13 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.errors import UnknownField, ValidationError
-from edge.model.config import (
-    Distance,
-    Durability,
-    EdgeConfig,
-    EdgeOptimizersConfig,
-    EdgeVectorParams,
-)
+from edge.model.config import Durability, EdgeConfig, EdgeOptimizersConfig
 from edge.model.filter import (
     FieldCondition,
     Filter,
@@ -60,6 +54,7 @@ from edge.model.text import (
     TokenizerType,
 )
 from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from tests.congruence.engines import ALL, Pair, theirs, ties_by_id
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "text"))

@@ -23,6 +23,7 @@ from edge.endpoints import (
     order,
     protocol,
     query,
+    rankings,
     requests,
     stream,
     thread,
@@ -34,7 +35,14 @@ from edge.model import filter as filters
 from edge.model import geo as places
 from edge.model import query as queries
 from edge.model.choice import Choice, Memory
-from edge.model.point import Point, Record
+from edge.model.examples import RecommendQuery
+from edge.model.expression import DecayKind, Expression
+from edge.model.formula import Formula
+from edge.model.fusion import Fusion
+from edge.model.groups import GroupsResult, PointGroup
+from edge.model.matrix import SearchMatrixOffsets
+from edge.model.point import Point, Record, ScoredPoint
+from edge.model.prefetch import Prefetch
 from edge.model.query import Query
 from edge.model.request import QueryRequest
 from edge.model.update import UpdateMode, UpdateOperation
@@ -47,10 +55,22 @@ WORDS = {int: "int", float: "float", str: "str", bool: "bool", bytes: "bin", typ
          Any: "any", UUID: "str"}  # fmt: skip
 
 
+ALIASES = {
+    "ranking": {*typing.get_args(rankings.Ranking)},
+    "expression": {*typing.get_args(rankings.Expression)},
+    "example": {*typing.get_args(rankings.Example)},
+}
+"""What the document has a word of its own for."""
+
+
 def words(kind: Any) -> str:
     """A type as the document writes it."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
+        for name, members in ALIASES.items():
+            if members <= {*inner}:
+                others = [words(one) for one in inner if one not in members]
+                return " or ".join([name, *others])
         return " or ".join(dict.fromkeys(words(one) for one in inner))
     if origin in (tuple, list, frozenset) and (len(inner) == 1 or inner[-1] is Ellipsis):
         return f"[{words(inner[0])}...]"
@@ -96,7 +116,7 @@ HEADERS = [
     protocol.Hello, protocol.Points, protocol.Change, protocol.Welcome, protocol.Ack, protocol.Nak,
     protocol.Refused, protocol.Replay, protocol.Gone, events.Changed, events.Health,
 ]  # fmt: skip
-RANKINGS = [requests.Nearest, requests.ByOrder, requests.ByText, requests.ByChance]
+RANKINGS = [*typing.get_args(rankings.Ranking), *typing.get_args(rankings.Expression)]
 NAMED = {
     "request": requests.Asked,
     "answer": answers.Answered,
@@ -118,7 +138,7 @@ def test_tables_of_structs(line: str) -> None:
 
 
 def test_no_table_has_a_row_more() -> None:
-    kinds = re.findall(r"^\| `([a-z_]+)` \| (?:`[a-z_]+` |nothing)", DOCUMENT, re.MULTILINE)
+    kinds = re.findall(r"^\| `([a-z0-9_]+)` \| (?:`[a-z_]+` |nothing)", DOCUMENT, re.MULTILINE)
     assert sorted(kinds) == sorted(line.split("`")[1] for line in ROWS)
 
 
@@ -140,6 +160,7 @@ LIMITS = {
     "version of this document": str(protocol.VERSION),
     "a frame, at ingest and stream": size(thread.MAX_MESSAGE),
     "a frame, at query": size(requests.MAX_REQUEST),
+    "all frames of a request": size(requests.MAX_FRAMES),
     "a header": size(protocol.MAX_HEADER),
     "points of a message": f"{limits.DEFAULT_LIMITS.batch_points:,} (`Limits.batch_points`)",
     "bytes of a message's blocks": f"{size(limits.DEFAULT_LIMITS.batch_bytes)} "
@@ -168,6 +189,9 @@ LIMITS = {
 def test_limits(name: str) -> None:
     assert f"\n| {name} | {LIMITS[name]} |\n" in DOCUMENT
     assert sparse.MAX_INDEX == 2**32 - 1
+    most = f"{limits.HARD_DEPTH} levels of prefetches, {limits.HARD_PREFETCHES:,} prefetches, "
+    most += f"{limits.HARD_DEPTH} levels of expressions,\n{limits.HARD_NODES:,} of them"
+    assert f"At most {most}" in DOCUMENT
 
 
 def test_errors() -> None:
@@ -211,6 +235,8 @@ MAPS = [
     quantization.QuantizationSearchParams,
     queries.AcornSearchParams,
     queries.IdfParams,
+    rankings.Vector,
+    *(mirror for mirror in rankings.MADE if mirror.__struct_config__.tag is None),
 ]
 """What vectors, settings and searches are said to be, beside filters."""
 
@@ -219,16 +245,18 @@ CHOICES = [
       if isinstance(kind, type) and issubclass(kind, Choice) and kind not in (Choice, Memory)),
     Memory,
     UpdateMode,
+    queries.Direction,
+    DecayKind,
 ]  # fmt: skip
 
 
 def test_filters_and_other_maps() -> None:
-    listed = re.findall(r"^\| `[A-Z][A-Za-z]+` \| `.*$", DOCUMENT, re.MULTILINE)
+    listed = re.findall(r"^\| `[A-Z][A-Za-z0-9]+` \| `.*$", DOCUMENT, re.MULTILINE)
     assert sorted(listed) == sorted([*conditions(), *map(tagged, MAPS)])
 
 
 def test_choices() -> None:
-    listed = re.findall(r"^\| `[A-Z][A-Za-z]+` \| \".*$", DOCUMENT, re.MULTILINE)
+    listed = re.findall(r"^\| `[A-Z][A-Za-z0-9]+` \| \".*$", DOCUMENT, re.MULTILINE)
     expected = [
         f"| `{kind.__name__}` | {json.dumps([one.value for one in kind])[1:-1]} |"
         for kind in CHOICES
@@ -269,6 +297,36 @@ def test_the_request_of_the_document() -> None:
 
 
 SPARSE = sparse.SparseVector([5, 9], [1.0, 0.5])
+
+
+def test_the_tree_of_the_document() -> None:
+    liked = Query.RecommendBestScore(RecommendQuery([7, [1.0, 2.0]], [[[1.0, 0.0], [0.0, 1.0]]]))
+    near = Prefetch(20, Query.Nearest(SPARSE, "words"))
+    request = QueryRequest(5, query=Fusion.Rrf(2), prefetches=[Prefetch(20, liked), near])
+    assert dump("tree") == requests.write_request(3, request, None)
+
+
+def test_the_formula_of_the_document() -> None:
+    nearer = Expression.Sum([Expression.Variable("$score"), Expression.Variable("stars")])
+    near = Prefetch(20, Query.Nearest([1.0, 2.0]))
+    request = QueryRequest(5, query=Formula(nearer, {"stars": 3}), prefetches=[near])
+    assert dump("formula") == requests.write_request(4, request, None)
+
+
+def test_the_groups_of_the_document() -> None:
+    seven, eight = ScoredPoint(7, 3, 0.5, None, [1.0, 2.0]), ScoredPoint(8, 3, 0.25, None, None)
+    found = GroupsResult([PointGroup("hall", [seven, eight]), PointGroup(True, [seven])])
+    assert dump("groups") == answers.write_answer(5, "query_groups", found)
+
+
+def test_the_matrix_of_the_document() -> None:
+    rows, columns, scores = np.array([0, 1]), np.array([1, 0]), np.array([0.5, 0.5], np.float32)
+    found = SearchMatrixOffsets(rows, columns, scores, (7, UUID(int=8)))
+    assert dump("matrix") == answers.write_answer(6, "search_matrix", found)
+
+
+def test_places_on_the_earth_are_arrays() -> None:
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(places.GeoPoint(1, 2))) == [1, 2]
 
 
 def test_the_sparse_request_of_the_document() -> None:

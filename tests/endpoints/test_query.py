@@ -190,13 +190,23 @@ def asked(number: int, kind: str, *more: Any, arguments: Any = None) -> list[byt
             msgspec.msgpack.encode(arguments or {})]  # fmt: skip
 
 
+BY_VECTOR = asked(
+    1, "query", None, arguments={"limit": 5, "query": {"type": "nearest", "query": {}}}
+)
+"""A query whose vector is not there yet."""
+
+
 async def test_a_client_of_another_language(there: Served) -> None:
     """By hand, as PROTOCOL.md says."""
     async with Peer(there.query) as peer:
         await peer.send(
             msgspec.msgpack.encode([1, "query", 2.5]),
             msgspec.msgpack.encode(
-                {"limit": 2, "query": {"type": "nearest", "using": "image"}, "with_vector": True}
+                {
+                    "limit": 2,
+                    "query": {"type": "nearest", "query": {}, "using": "image"},
+                    "with_vector": True,
+                }
             ),
             np.array([4, -1], "<f4").tobytes(),
         )
@@ -253,14 +263,12 @@ async def test_seconds_that_are_none_are_refused(there: Served) -> None:
         (asked(1, "count", None, arguments={"unknown": 1}), "protocol"),
         (asked(1, "info", None, arguments={"unknown": 1}), "protocol"),
         ([*asked(1, "count"), bytes(16)], "protocol"),
-        (asked(1, "query", None, arguments={"limit": 5, "query": {"type": "nearest"}}), "protocol"),
+        (BY_VECTOR, "protocol"),
         ([*asked(1, "query", None, arguments={"limit": 5}), bytes(16)], "protocol"),
-        ([*asked(1, "query", None, arguments={"limit": 5, "query": {"type": "nearest"}}), b"abc"],
-         "protocol"),
-        ([*asked(1, "query", None, arguments={"limit": 5, "query": {"type": "nearest"}}), b""],
-         "protocol"),
-        ([*asked(1, "query", None, arguments={"limit": 5, "query": {"type": "nearest"}}),
-          np.full(DIM, np.nan, "<f4").tobytes()], "validation"),
+        ([*BY_VECTOR, b"abc"], "protocol"),
+        ([*BY_VECTOR, b""], "protocol"),
+        ([*BY_VECTOR, bytes(16), bytes(16)], "protocol"),
+        ([*BY_VECTOR, np.full(DIM, np.nan, "<f4").tobytes()], "validation"),
         (asked(1, "query", None, arguments={"limit": -5}), "validation"),
         (asked(1, "scroll", None, arguments={"offset": "no uuid"}), "validation"),
         (asked(1, "scroll", None, arguments={"order_by": {"type": "order_by", "key": "n",

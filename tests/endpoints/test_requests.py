@@ -16,47 +16,27 @@ from edge import errors
 from edge.endpoints import answers, protocol, requests
 from edge.endpoints.protocol import ProtocolError
 from edge.errors import EdgeError, LimitExceeded, StorageFault, ValidationError
+from edge.model.examples import RecommendQuery
+from edge.model.groups import GroupsResult, PointGroup, QueryGroupsRequest
+from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
 from edge.model.point import Record, ScoredPoint
-from edge.model.query import Direction, OrderBy, Query, Sample, TextQuery
+from edge.model.query import OrderBy, Query
 from edge.model.request import (
     CountRequest,
-    ExcludePayload,
     Explained,
     FacetRequest,
-    IncludePayload,
     OrderCursor,
     QueryRequest,
     ScrollRequest,
     SearchRequest,
     SegmentPlan,
 )
-from edge.model.sparse import SparseVector
 from edge.query.answer import Retrieve
-from tests.endpoints import kinds
+from tests.endpoints import kinds, queries
 from tests.model import strategies as values
 
 # -- requests
 
-ranked = st.builds(
-    QueryRequest,
-    st.integers(1, 100),
-    offset=st.integers(0, 100),
-    query=st.one_of(
-        st.none(),
-        st.builds(Query.Nearest, kinds.any_kind, st.none() | st.text()),
-        st.builds(OrderBy, values.keys, st.sampled_from(Direction), st.none() | st.integers(0, 9)),
-        st.builds(TextQuery, values.keys, st.text(max_size=5)),
-        st.just(Sample.Random),
-    ),
-    with_vector=st.booleans() | st.lists(st.text(max_size=3), max_size=2),
-    with_payload=st.booleans() | st.builds(IncludePayload, st.lists(values.keys, max_size=2))
-    | st.builds(ExcludePayload, st.lists(values.keys, max_size=2)),
-    filter=st.none() | values.filters,
-    score_threshold=st.none() | st.floats(-1, 1),
-    params=st.none() | kinds.params,
-    best_effort=st.booleans(),
-    explain=st.booleans(),
-)  # fmt: skip
 others = st.one_of(
     st.builds(
         ScrollRequest,
@@ -77,7 +57,7 @@ others = st.one_of(
 )
 
 
-@given(ranked | others)
+@given(queries.queries | queries.groups | queries.matrices | others)
 def test_requests_come_back(request: Any) -> None:
     frames = requests.write_request(7, request, 1.5)
     asked = msgspec.msgpack.decode(frames[0], type=requests.Asked)
@@ -101,7 +81,7 @@ def test_searches_come_back_as_queries(vector: Any, params: Any) -> None:
 def test_no_vector_is_inside_msgpack(vector: Any) -> None:
     asked = requests.write_request(1, QueryRequest(5, query=Query.Nearest(vector)), None)
     assert len(asked) == 3
-    assert len(asked[1]) < 60
+    assert len(asked[1]) < 70
     hit = ScoredPoint(1, 1, 0.5, None, vector)
     _, result, _ = answers.write_answer(1, "query", [hit])
     assert msgspec.msgpack.decode(result)[0]["vector"] is None
@@ -114,6 +94,13 @@ def test_a_request_that_no_door_takes_is_not_sent() -> None:
     larger = QueryRequest(5, query=Query.Nearest(np.ones((rows + 1, 64), np.float32)))
     with pytest.raises(LimitExceeded, match="request"):
         requests.write_request(1, larger, None)
+    for many, is_taken in ((32, False), (31, True)):
+        query = Query.RecommendSumScores(RecommendQuery([vector] * many, []))
+        with contextlib.nullcontext() if is_taken else pytest.raises(LimitExceeded, match="frames"):
+            frames = requests.write_request(1, QueryRequest(5, query=query), None)
+    asked = msgspec.msgpack.decode(frames[0], type=requests.Asked)
+    with pytest.raises(LimitExceeded, match="frames"):
+        requests.read_request(asked, [*frames[1:], frames[-1]], None)
 
 
 class Tomorrow(msgspec.Struct, frozen=True):
@@ -125,75 +112,51 @@ class Tomorrow(msgspec.Struct, frozen=True):
 def test_what_no_door_knows_yet_is_refused_by_name() -> None:
     with pytest.raises(ValidationError, match="Tomorrow"):
         requests.write_request(1, Tomorrow(), None)
-    for name, value in (("query", Tomorrow()), ("prefetches", (Tomorrow(),))):
-        changed = QueryRequest(5)
-        msgspec.structs.force_setattr(changed, name, value)
-        with pytest.raises(ValidationError, match="yet"):
-            requests.write_request(1, changed, None)
-    assert len(requests.write_request(1, QueryRequest(5), None)) == 2
-
-
-ONE_TWO = np.array([1, 2], "<u4").tobytes()
-NUMBERS = np.array([1, -0.5], "<f4").tobytes()
-
-
-def nearest(frame: bytes, **query: Any) -> Any:
-    arguments = {"limit": 5, "query": {"type": "nearest"} | query}
-    asked = requests.Asked(1, "query")
-    return requests.read_request(asked, [msgspec.msgpack.encode(arguments), frame], None)
-
-
-def test_the_frames_below_are_right_but_for_what_each_changes() -> None:
-    assert nearest(NUMBERS).query == Query.Nearest([1, -0.5])
-    assert nearest(NUMBERS, rows=2).query == Query.Nearest([[1], [-0.5]])
-    assert nearest(ONE_TWO + NUMBERS, sparse=True).query.query == SparseVector([1, 2], [1, -0.5])
-    assert nearest(b"", sparse=True).query.query == SparseVector([], [])
-
-
-@pytest.mark.parametrize(
-    ("frame", "query"),
-    [
-        (b"", {}),
-        (NUMBERS[:-1], {}),
-        (b"", {"rows": 1}),
-        (NUMBERS, {"rows": 0}),
-        (NUMBERS, {"rows": -1}),
-        (NUMBERS, {"rows": 3}),
-        (NUMBERS, {"rows": 2**64 - 1}),
-        (NUMBERS, {"rows": 1.5}),
-        (NUMBERS, {"rows": 2, "sparse": True}),
-        (NUMBERS[:4], {"sparse": True}),
-        (ONE_TWO + NUMBERS + b"1", {"sparse": True}),
-        (ONE_TWO[4:] + ONE_TWO[:4] + NUMBERS, {"sparse": True}),
-        (ONE_TWO[:4] * 2 + NUMBERS, {"sparse": True}),
-        (ONE_TWO + np.array([1, np.nan], "<f4").tobytes(), {"sparse": True}),
-        (ONE_TWO + np.array([np.inf, 1], "<f4").tobytes(), {"sparse": True}),
-        (ONE_TWO + NUMBERS, {"sparse": 1}),
-        (ONE_TWO + NUMBERS, {"dimension": 2}),
-    ],
-)
-def test_vectors_of_queries_that_are_none(frame: bytes, query: Any) -> None:
-    with pytest.raises(ProtocolError):
-        nearest(frame, **query)
+    for request in (QueryRequest(5), QueryGroupsRequest("a")):
+        for name, value in (("query", Tomorrow()), ("prefetches", (Tomorrow(),))):
+            changed = msgspec.structs.replace(request)
+            msgspec.structs.force_setattr(changed, name, value)
+            with pytest.raises(ValidationError, match="Tomorrow does not go through the doors yet"):
+                requests.write_request(1, changed, None)
+        assert len(requests.write_request(1, request, None)) == 2
 
 
 def test_tables_know_all_kinds() -> None:
     assert set(requests.KINDS.values()) == set(requests.CALLS)
 
 
+MIRRORED: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
+    requests.Ranked: QueryRequest,
+    requests.Grouped: QueryGroupsRequest,
+    requests.Compared: SearchMatrixRequest,
+    requests.Scrolled: ScrollRequest,
+    requests.Counted: CountRequest,
+    requests.Faceted: FacetRequest,
+    requests.Retrieved: Retrieve,
+}
+
+
+@pytest.mark.parametrize("arguments", MIRRORED)
+def test_no_field_of_a_request_is_left_out(arguments: type[msgspec.Struct]) -> None:
+    fields = {*MIRRORED[arguments].__struct_fields__} - {"timeout"}
+    assert {*arguments.__struct_fields__} - {"after"} == fields
+
+
+def test_a_search_has_no_field_that_a_query_has_not() -> None:
+    assert {*SearchRequest.__struct_fields__} < {*QueryRequest.__struct_fields__}
+
+
 @pytest.mark.parametrize("kind", sorted(requests.CALLS))
 @given(data=st.data())
 def test_arguments_that_are_none_raise_errors_of_ours(kind: str, data: st.DataObject) -> None:
     plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=3)
+    words = ["type", "key", "query", "must", "rows", "sparse", "positives", "prefetches", "exprs"]
     some = st.dictionaries(
         st.sampled_from([*msgspec.structs.asdict(requests.Ranked(1)), "key", "point_ids", "x"]),
         st.recursive(
             plain | st.floats(),
             lambda inner: (
-                st.lists(inner, max_size=3)
-                | st.dictionaries(
-                    st.sampled_from(["type", "key", "query", "must", "rows", "sparse"]), inner
-                )
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(words), inner)
             ),
             max_leaves=5,
         ),
@@ -226,6 +189,63 @@ def test_points_come_back_with_their_vectors(vectors: list[Any], data: st.DataOb
     explained = answers.read_answer(answers.write_answer(9, "query", Explained(hits, plan)))[1]
     assert (list(explained), explained.plan) == (hits, plan)
     assert all(type(hit) is ScoredPoint for hit in explained)
+
+
+@given(kinds.results(), st.data())
+def test_groups_come_back_with_the_vectors_of_their_hits(
+    vectors: list[Any], data: st.DataObject
+) -> None:
+    hits = [ScoredPoint(n, 3, 0.5, {"n": n}, vector) for n, vector in enumerate(vectors)]
+    groups = []
+    for value in data.draw(st.lists(st.text(max_size=3) | st.integers() | st.booleans())):
+        if not isinstance(value, int) or -(2**63) <= value < 2**64:
+            some = data.draw(st.lists(st.sampled_from(hits), max_size=3)) if hits else []
+            groups.append(PointGroup(value, some))
+    frames = answers.write_answer(9, "query_groups", GroupsResult(groups))
+    number, found = answers.read_answer(frames)
+    assert (number, found) == (9, GroupsResult(groups))
+    for one, other in zip(found, groups, strict=True):
+        assert type(one.id) is type(other.id)
+
+
+def matrix(rows: Any, columns: Any, scores: Any, ids: Any) -> SearchMatrixOffsets:
+    return SearchMatrixOffsets(
+        np.array(rows, np.int64), np.array(columns, np.int64), np.array(scores, np.float32), ids
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), kinds.finite)), st.data())
+def test_matrices_come_back(entries: list[tuple[int, int, float]], data: st.DataObject) -> None:
+    rows, columns, scores = zip(*sorted(entries), strict=True) if entries else ((), (), ())
+    least = 4 if entries else 0
+    ids = data.draw(st.lists(values.ids, min_size=least, max_size=6, unique=True))
+    given = matrix(rows, columns, scores, tuple(ids))
+    number, found = answers.read_answer(answers.write_answer(9, "search_matrix", given))
+    assert (number, found) == (9, given)
+    for name in ("offsets_row", "offsets_col", "scores"):
+        assert getattr(found, name).dtype == getattr(given, name).dtype
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frames: frames[:-1],
+        lambda frames: [*frames, b""],
+        lambda frames: [*frames[:-1], frames[-1] + bytes(4)],
+        lambda frames: [frame[:-1] for frame in frames],
+        lambda frames: [np.array([1, 0], "<u4").tobytes(), *frames[1:]],
+        lambda frames: [np.array([0, 2], "<u4").tobytes(), *frames[1:]],
+        lambda frames: [frames[0], np.array([0, 2], "<u4").tobytes(), frames[2]],
+        lambda frames: [frames[0], np.array([0, 2**32 - 1], "<u4").tobytes(), frames[2]],
+    ],
+)
+def test_matrices_that_are_none(change: Any) -> None:
+    header, ids, *frames = answers.write_answer(
+        9, "search_matrix", matrix([0, 1], [1, 0], [0.5, 0.5], (7, 8))
+    )
+    assert len(answers.read_answer([header, ids, *frames])[1]) == 2
+    with pytest.raises(ProtocolError):
+        answers.read_answer([header, ids, *change(frames)])
 
 
 @pytest.mark.parametrize("vector", [[1.0], {"a": [1.0]}, {"a": None}])

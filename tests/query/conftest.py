@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge.disk.storage import DiskStorage
+from tests.query import ranked_shards
 from tests.query.indexed_shards import MOMENTS, Shard, spread
 
 
@@ -20,3 +21,9 @@ def every_indexed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shard]:
 @pytest.fixture(params=MOMENTS)
 def indexed(request: pytest.FixtureRequest, every_indexed: dict[str, Shard]) -> Shard:
     return every_indexed[request.param]
+
+
+@pytest.fixture(scope="session")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> ranked_shards.Shard:
+    """A shard with vectors of every kind."""
+    return ranked_shards.spread(DiskStorage(str(tmp_path_factory.mktemp("ranked"))))

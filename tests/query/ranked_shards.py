@@ -115,7 +115,9 @@ def payload(number: int) -> dict[str, Any]:
 class _Growing:
     def __init__(self) -> None:
         self.random = np.random.default_rng(1)
-        self.view = after(start(CONFIG), U.create_field_index("note", TextIndexParams(scoring=True)))
+        self.view = after(
+            start(CONFIG), U.create_field_index("note", TextIndexParams(scoring=True))
+        )
         self.points: dict[PointId, Known] = {}
 
     def put(self, *numbers: int) -> None:
@@ -161,7 +163,9 @@ def alike(name: str, one: Any, other: Any) -> np.float32:
         pairs = zip(one.indices, one.values, strict=True)
         return np.float32(sum(value * weights.get(index, 0.0) for index, value in pairs))
     several = zip(np.atleast_2d(one), strict=True)
-    return np.float32(sum(max(_alike(name, q, x) for x in np.atleast_2d(other)) for (q,) in several))
+    return np.float32(
+        sum(max(_alike(name, q, x) for x in np.atleast_2d(other)) for (q,) in several)
+    )
 
 
 def _alike(name: str, one: Any, other: Any) -> float:
