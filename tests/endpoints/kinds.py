@@ -104,7 +104,13 @@ def results(draw: st.DrawFn) -> list[Any]:
     names = draw(st.dictionaries(st.text(max_size=3), kinds, max_size=3))
     some = st.fixed_dictionaries({}, optional=names)
     points = draw(st.lists(st.none() | some, max_size=4))
-    return [found[""] if found is not None and found.keys() == {""} else found for found in points]
+    return list(map(_as_shown, points))
+
+
+def _as_shown(found: dict[str, Any] | None) -> Any:
+    """A lone vector without a name stands alone, but a sparse one."""
+    lone = found[""] if found is not None and found.keys() == {""} else None
+    return found if lone is None or isinstance(lone, SparseVector) else lone
 
 
 def _or_none(kind: type[Any]) -> st.SearchStrategy[Any]:

@@ -103,7 +103,8 @@ def test_an_answers_vectors_are_written_as_the_protocol_says() -> None:
 
 
 def test_a_lone_vector_is_the_one_without_a_name() -> None:
-    for vector in ([1.0], [[1.0]], SparseVector([1], [1])):
+    vectors: list[Any] = [[1.0], [[1.0]], {"": SparseVector([1], [1])}]
+    for vector in vectors:
         blocks, frames = taken_out([vector])
         assert blocks[0].name == ""
         assert put_back(blocks, frames, 1) == {0: vector}
@@ -194,8 +195,8 @@ def test_entries_that_are_none(frame: bytes) -> None:
 def test_the_borders_between_sparse_vectors_may_fall() -> None:
     block = Block("", 0, (0, 1, 2, 3), (0, 1, 1, 0))
     found = put_back([block], [indices(9, 9) + floats(1, 2)], 4)
-    assert found[1] == SparseVector([9], [1])
-    assert found[2] == SparseVector([9], [2])
+    assert found[1] == {"": SparseVector([9], [1])}
+    assert found[2] == {"": SparseVector([9], [2])}
 
 
 def test_as_many_frames_as_blocks_of_different_names() -> None:
