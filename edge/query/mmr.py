@@ -38,6 +38,6 @@ def picked(
         left[order[-1]] = False
         np.maximum(nearest, alike[:, order[-1]], out=nearest)
         gain = np.float32(weight) * relevance - np.float32(1 - weight) * nearest
-        gain[~left] = -np.inf
-        order.append(int(np.argmax(gain)))
+        waiting = np.flatnonzero(left)
+        order.append(int(waiting[np.argmax(gain[waiting])]))
     return Ranked(candidates.keys[order], candidates.scores[order])

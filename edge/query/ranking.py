@@ -209,6 +209,9 @@ def is_similarity(view: ShardView, query: object) -> bool:
 # -- by vectors
 
 
+_MOST = float(np.finfo(np.float32).max)
+
+
 def _linear(weights: Sequence[float]) -> Rule:
     return Rule(combined.LINEAR, weights=np.array(weights, np.float32))
 
@@ -229,10 +232,12 @@ def _feedback(query: FeedbackNaiveRanking) -> Rule:
     for i, one in enumerate(feedback):
         for j, other in enumerate(feedback):
             if one.score > other.score:
-                pull = float(one.score - other.score) ** weights.b * weights.c
+                with np.errstate(over="ignore"):
+                    raised = np.float64(one.score - other.score) ** weights.b
+                pull = float(min(raised, _MOST)) * weights.c
                 shares[i] += pull
                 shares[j] -= pull
-    return _linear([weights.a, *shares])
+    return _linear([weights.a, *np.clip(shares, -_MOST, _MOST).tolist()])
 
 
 _RULES: dict[type, Callable[[Any], Rule | None]] = {

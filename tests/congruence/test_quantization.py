@@ -121,13 +121,9 @@ FORMS: dict[str, EdgeVectorParams] = {
 
 
 SQUARES = "bit planes: squares of differences are summed where Manhattan is asked for"
-ELEMENTS = "quantile: ours cuts a share of the elements, Qdrant of the vectors, so as much less"
 
-FOUND_LESS = {
-    "scalar of most": ELEMENTS,
-    "turbo 4 Manhattan": SQUARES,
-}
-OTHER_SCORES = dict.fromkeys(("one bit Manhattan", "turbo 4 Manhattan"), SQUARES)
+FOUND_LESS = {"turbo 4 Manhattan": SQUARES}
+OTHER_SCORES: dict[str, str] = {}
 
 
 def forms(defects: dict[str, str]) -> list[Any]:

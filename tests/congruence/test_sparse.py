@@ -335,7 +335,6 @@ def test_an_index_is_an_integer_of_32_bits(index: Any) -> None:
         qdrant_edge.SparseVector([index], [1.0])
 
 
-@pytest.mark.xfail(reason="a lone sparse vector named '' is shown bare; Qdrant's is in a dict")
 def test_a_sparse_vector_may_have_the_default_name(pairs: Pairs) -> None:
     """In results it is in a dict even where it is alone, since only numbers come bare."""
     config = EdgeConfig(sparse_vectors={"": EdgeSparseVectorParams()}, durability=Durability.Os)
