@@ -579,12 +579,12 @@ class Settling:
         self._shard = shard
         self._vectors = {one.id: one.vectors for one in known}
 
-    def settled(self, sketch: Sketch, above: Sequence[Any] = (), ordered: bool = False) -> Sketch:
+    def settled(self, sketch: Sketch, above: Sequence[Any] = (), over: str = "") -> Sketch:
         """The sketch with limits, offset and thresholds that stand clear. `above` are the filters
-        that hold for it, `ordered`: its places count."""
+        that hold for it, `over` the kind that ranks what it finds."""
+        ordered = over == "Rrf"
         own = [*sketch.filters(edge), *above]
-        places_count = sketch.kind == "Rrf"
-        below = tuple(self.settled(each, own, places_count) for each in sketch.below)
+        below = tuple(self.settled(each, own, sketch.kind) for each in sketch.below)
         if any(each.fails for each in below):
             return replace(sketch, below=below, fails=True)
         open_ = replace(sketch, below=below, limit=ALL, offset=0, threshold=None)
@@ -602,6 +602,10 @@ class Settling:
         if sketch.offset:
             limit = cut(sketch.kind, scores, sketch.offset + sketch.limit, ordered) - offset
         threshold = self._threshold(sketch, scores[: offset + limit])
+        if over == "Dbsf" and sketch.kind not in WITHOUT_SCORES:
+            least = -np.inf if threshold is None else threshold
+            if not is_spread([score for score in scores[:limit] if score >= least]):
+                limit, threshold = cut(sketch.kind, scores, 1, True), None
         return replace(open_, limit=max(limit, 0), offset=offset, threshold=threshold)
 
     def _places(self, sketch: Sketch, hits: Sequence[Any]) -> list[float]:
@@ -642,6 +646,13 @@ class Settling:
             offset=offset,
             threshold=threshold,
         )
+
+
+def is_spread(scores: Sequence[float]) -> bool:
+    """Whether the scores are all equal, or so far from each other that rounding does not decide
+    where between them one lies."""
+    deviation = np.std(scores) if scores else 0.0
+    return not deviation or bool(deviation > 0.01 * np.abs(scores).max())
 
 
 def cut(kind: str, scores: Sequence[float], wanted: int, ordered: bool) -> int:
