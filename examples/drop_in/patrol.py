@@ -36,7 +36,8 @@ WORDS = q.Bm25(q.Bm25Config(stemmer=q.DisabledStemmer()))
 def look(thing: str, draw: np.random.Generator) -> list[float]:
     """What a camera's model would make of a thing: the same direction each time, and some noise."""
     own = np.random.default_rng(list(thing.encode())).normal(size=SIZE)
-    return (own + 0.35 * draw.normal(size=SIZE)).tolist()
+    seen: list[float] = (own + 0.35 * draw.normal(size=SIZE)).tolist()
+    return seen
 
 
 def words(text: str, draw: np.random.Generator) -> Any:

@@ -204,6 +204,42 @@ def test_any_query_over_prefetches(
     world_of(shape).compare(drawn, in_a_batch)
 
 
+def test_every_kind_is_drawn() -> None:
+    """At the root and below it, with what belongs to it; and every expression."""
+    draws = drawing.Drawing(drawing.made(range(60), 1))
+    roots, below, expressions = set(), set(), set()
+    settings_of: dict[str, set[bool]] = {"filter": set(), "threshold": set(), "offset": set()}
+    ids, deepest = 0, 0
+
+    def walk(sketch: Sketch, depth: int) -> None:
+        nonlocal ids, deepest
+        deepest = max(deepest, depth)
+        ids += sum(example.id is not None for example in sketch.examples)
+        if sketch.kind == "Formula":
+            expressions.update(part[0] for part in drawing.walked(sketch.given[0]))
+        for name, seen in settings_of.items():
+            seen.add(bool(getattr(sketch, name)))
+        for each in sketch.below:
+            below.add((each.kind, each.using))
+            walk(each, depth + 1)
+
+    for seed in range(3000):
+        sketch = draws.query(seed, seed % 4)
+        roots.add((sketch.kind, sketch.using))
+        walk(sketch, 0)
+    by_vectors = {(kind, name) for kind in drawing.BY_VECTORS for name in drawing.VECTORS}
+    mmr = {("Mmr", name) for name in [*drawing.DENSE, *drawing.SEVERAL]}
+    others = {
+        (kind, "") for kind in ("OrderBy", "Sample", "None", "Text", "Rrf", "Dbsf", "Formula")
+    }
+    assert roots == below == by_vectors | mmr | others
+    kinds = {name for name, kind in vars(X).items() if isinstance(kind, type)}
+    assert expressions == kinds
+    assert set(map(frozenset, settings_of.values())) == {frozenset({True, False})}
+    assert ids > 1000
+    assert deepest == 3
+
+
 WALKS = 240
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,10 @@ def test_one_variable_chooses_the_engine() -> None:
         'ENGINE = os.environ.get("ENGINE", "edge.blocking")',
         "q: Any = import_module(ENGINE)",
     ]
+
+
+@pytest.mark.parametrize("page", [EXAMPLES / "README.md", ROOT / "docs" / "migration.md"])
+def test_pages_point_to_what_there_is(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (page.parent / link).exists()] == []

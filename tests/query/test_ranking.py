@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.disk.storage import DiskStorage
 from edge.errors import DeadlineExceeded, NotFound, UnknownField, UnknownVector
 from edge.model.examples import (
     ContextPair,
@@ -27,6 +28,7 @@ from edge.model.filter import (
     RangeFloat,
 )
 from edge.model.fusion import Fusion
+from edge.model.point import PointVectors
 from edge.model.point_id import PointId
 from edge.model.prefetch import Prefetch
 from edge.model.query import (
@@ -41,6 +43,8 @@ from edge.model.query import (
 )
 from edge.model.request import QueryRequest, SearchRequest
 from edge.model.sparse import SparseVector
+from edge.model.update import UpdateOperation
+from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.query import deadline, ranking
 from edge.query.answer import answer
 from edge.query.deadline import Deadline
@@ -58,8 +62,11 @@ from tests.query.ranked_shards import (
     order_of,
     score_of,
 )
+from tests.segment import kinds as kinds_of_vectors
+from tests.segment.made import after, built, start
 
 F = np.float32
+U = UpdateOperation
 Hits = list[tuple[PointId, float]]
 Likeness = Callable[[Any], np.float32]
 """How like a point is to an example."""
@@ -467,12 +474,72 @@ def test_unknown_names_are_refused_wherever_they_stand(ranked: Shard) -> None:
             ranked.ask(query, prefetches=prefetches)
 
 
-@pytest.mark.parametrize(("power", "score"), [(-100.0, 1e-5), (100.0, 1e30)])
-def test_feedback_beyond_all_numbers_is_no_crash(ranked: Shard, power: float, score: float) -> None:
+@pytest.mark.parametrize(
+    ("power", "weight", "score"), [(-100.0, 1.0, 1e-5), (100.0, 1.0, 1e30), (2.0, 3e38, 10.0)]
+)
+def test_feedback_beyond_all_numbers_is_no_crash(
+    ranked: Shard, power: float, weight: float, score: float
+) -> None:
     one, other = examples("dot", 2)
     items = [FeedbackItem(one, score), FeedbackItem(other, 0.0)]
-    asked = FeedbackNaiveQuery(one, items, NaiveFeedbackStrategy(1.0, power, 1.0))
+    asked = FeedbackNaiveQuery(one, items, NaiveFeedbackStrategy(1.0, power, weight))
     ranked.ask(Query.FeedbackNaive(asked, "dot"))
+
+
+def test_a_name_that_is_younger_than_most_points(ranked: Shard) -> None:
+    """Segments know nothing of it."""
+    late = EdgeVectorParams(2, Distance.Euclid)
+    made = U.create_dense_vector("late", late.size, late.distance)
+    put = U.update_vectors([PointVectors(i, {"late": [float(i), 0.0]}) for i in (2, 5, 90)])
+    young = Shard(after(ranked.view, made, put), ranked.points)
+    near = Query.Nearest([0.0, 0.0], "late")
+    like = Query.RecommendSumScores(RecommendQuery([2, [0.0, 0.0]], []), "late")
+    assert young.ask(near) == [(2, 2.0), (5, 5.0), (90, 90.0)]
+    assert young.ask(like) == [(5, -34.0), (90, -15_844.0)]
+    assert young.ask(near, prefetches=[Prefetch(ALL)]) == young.ask(near)
+    assert young.ask(like, prefetches=[Prefetch(ALL)]) == young.ask(like)
+    assert young.ask(Mmr([0.0, 0.0], 1.0, 9, "late")) == young.ask(near)
+    with pytest.raises(NotFound, match='there is no point 3 with a vector "late"'):
+        young.ask(Query.Nearest(3, "late"))
+
+
+# -- every kind of vector, in its own words
+
+
+@pytest.fixture(scope="module")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    storage = DiskStorage(str(tmp_path_factory.mktemp("kinds")))
+
+    def upsert(first: int, stop: int) -> UpdateOperation:
+        return U.upsert_points([kinds_of_vectors.point(n, n) for n in range(first, stop)])
+
+    view = after(start(kinds_of_vectors.config()), upsert(0, 60))
+    view = built(view, storage, kinds_of_vectors.DENSE)
+    view = after(built(after(view, upsert(60, 90)), storage), upsert(90, 110))
+    return Shard(after(view, U.delete_points([3, 63, 93])), {})
+
+
+@pytest.mark.parametrize("name", kinds_of_vectors.NAMES)
+def test_all_ways_lead_to_the_same_scores(all_kinds: Shard, name: str) -> None:
+    """Of any datatype: over prefetches as alone, and a sum of one example is its likeness."""
+    random = np.random.default_rng(5)
+    vectors = [kinds_of_vectors.vector(name, random) for _ in range(20)]
+    if name in kinds_of_vectors.SPARSE:
+        vectors = [vector for vector in vectors if len(vector.indices) > 2]
+    for vector in vectors[:4]:
+        nearest = all_kinds.ask(Query.Nearest(vector, name))
+        assert len(nearest) > 9
+        again = all_kinds.ask(Query.Nearest(vector, name), prefetches=[Prefetch(ALL)])
+        assert again == nearest
+        like = Query.RecommendSumScores(RecommendQuery([vector], []), name)
+        found = all_kinds.ask(like)
+        assert all_kinds.ask(like, prefetches=[Prefetch(ALL)]) == found
+        params = kinds_of_vectors.DENSE.get(name)
+        distance = None if params is None else params.distance
+        sign = -1 if distance in (Distance.Euclid, Distance.Manhattan) else 1
+        power = 2 if distance is Distance.Euclid else 1
+        expected = {one: sign * score**power for one, score in nearest}
+        assert {one: dict(found)[one] for one in expected} == pytest.approx(expected, rel=1e-5)
 
 
 # -- how often one looks
