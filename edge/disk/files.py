@@ -1,12 +1,14 @@
 """The names of all files in a shard folder, in one place.
 
 Invariants: a name is a relative posix path of ASCII parts that never leaves the folder; names are
-made of our own words and numbers only, never of anything a user named.
+made of our own words and numbers only, never of anything a user named. Only where files of others
+are read or written (archives, and the formats of other programs) do the wider rules hold.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 LOCK: Final = "LOCK"
@@ -24,6 +26,21 @@ _ROLE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 def is_name(name: str) -> bool:
     """True if `name` is a relative path that stays inside the folder it is joined to."""
     return len(name) <= 255 and _NAME.fullmatch(name) is not None
+
+
+def is_foreign_name(name: str) -> bool:
+    """True if `name` is a relative path, spelled in one way only, that others may have chosen:
+    any characters but NUL and backslash, NFC, 255 bytes a part and 1024 in all."""
+    try:
+        raw = name.encode()
+    except UnicodeEncodeError:
+        return False
+    return (
+        len(raw) <= 1024
+        and not {0, ord("\\")} & set(raw)
+        and unicodedata.is_normalized("NFC", name)
+        and all(part not in {b"", b".", b".."} and len(part) <= 255 for part in raw.split(b"/"))
+    )
 
 
 def parent(name: str) -> str:

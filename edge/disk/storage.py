@@ -1,7 +1,8 @@
 """The seam between the engine and the disk: every file operation of a shard goes through it.
 
 Invariants:
-* names are relative posix paths (`files.is_name`) below one root folder; "" is the root itself;
+* names are relative posix paths (`files.is_name`, or what a DiskStorage was made with) below one
+  root folder; "" is the root itself;
 * what `write` and `overwrite` return from is in the operating system's hands (it survives the
   death of the process); it is on the medium only after `sync`; a name is on the medium only after
   `sync_folder` of the folder that holds it;
@@ -54,7 +55,8 @@ class Writer(Protocol):
         """
 
     def truncate(self, length: int) -> None:
-        """Cut the file to `length` bytes; the next write goes there."""
+        """Cut the file to `length` bytes, or lengthen it with zeros (which take no place where the
+        file system can do that); the next write goes there."""
 
     def sync(self) -> None:
         """Wait until the file's bytes and length are on the medium. A failure is final: the
@@ -229,11 +231,18 @@ class DiskStorage:
     """The files below `path` on a real disk.
 
     The folder is made (0700, with missing parents) by `lock` and `mkdir`, never by reading. Files
-    are 0600 whatever the umask. Raises StorageFault if `path` is there and is not a folder.
+    are 0600 whatever the umask. `is_name` says which names are taken: our own; for a folder of
+    archives or of another program's files give `files.is_foreign_name`. Raises StorageFault if
+    `path` is there and is not a folder.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        is_name: Callable[[str], bool] = files.is_name,
+    ) -> None:
         self.path = os.path.abspath(os.fspath(path))
+        self._is_name = is_name
         self._lock = -1
         if os.path.lexists(self.path) and not os.path.isdir(self.path):
             raise StorageFault("not a folder", self.path)
@@ -241,7 +250,7 @@ class DiskStorage:
     def _at(self, name: str) -> str:
         if not name:
             return self.path
-        if not files.is_name(name):
+        if not self._is_name(name):
             raise StorageFault("not the name of a file of a shard", name)
         return f"{self.path}/{name}"
 
