@@ -133,7 +133,8 @@ class Storage(Protocol):
         """Give the lock back. Nothing to do if it is not held."""
 
 
-def _fault(error: OSError, path: str) -> StorageFault:
+def fault_of(error: OSError, path: str) -> StorageFault:
+    """What an error of the operating system at `path` leaves as."""
     kind = StorageFull if error.errno in _FULL else StorageFault
     fault = kind(error.strerror or str(error), path)
     fault.errno = error.errno
@@ -152,7 +153,7 @@ def _faults(
         except StorageFault:
             raise
         except OSError as error:
-            raise _fault(error, os.path.join(self.path, name)) from error
+            raise fault_of(error, os.path.join(self.path, name)) from error
 
     return translated
 
@@ -184,7 +185,7 @@ def _write_all(
                 raise OSError(errno.EIO, "the system took no byte of a write")
             buffers = _rest(buffers, count)
     except OSError as error:
-        raise _fault(error, path) from error
+        raise fault_of(error, path) from error
 
 
 class DiskWriter:
@@ -208,7 +209,7 @@ class DiskWriter:
         try:
             os.ftruncate(self._descriptor, length)
         except OSError as error:
-            raise _fault(error, self._path) from error
+            raise fault_of(error, self._path) from error
         self.size = length
 
     def sync(self) -> None:
@@ -216,7 +217,7 @@ class DiskWriter:
         try:
             os.fdatasync(self._descriptor)
         except OSError as error:
-            raise _fault(error, self._path) from error
+            raise fault_of(error, self._path) from error
 
     def close(self) -> None:
         """See Writer."""
@@ -412,7 +413,7 @@ class DiskStorage:
         try:
             figures = os.statvfs(self.path)
         except OSError as error:
-            raise _fault(error, self.path) from error
+            raise fault_of(error, self.path) from error
         return figures.f_bavail * figures.f_frsize
 
     def lock(self) -> None:
@@ -420,7 +421,7 @@ class DiskStorage:
         file LOCK says; the number written inside only serves the message."""
         if self._lock < 0:
             self._lock = self._locked(files.LOCK)
-            _holders.add(self)
+            hold(self)
 
     @_faults
     def _locked(self, name: str) -> int:
@@ -465,6 +466,11 @@ class DiskStorage:
 
 
 _holders: Final[weakref.WeakSet[DiskStorage]] = weakref.WeakSet()
+
+
+def hold(storage: DiskStorage) -> None:
+    """Let a child made by fork forget the lock that `storage` has taken."""
+    _holders.add(storage)
 
 
 def _let_go_in_child() -> None:
