@@ -343,8 +343,11 @@ def _check_queries(request: QueryBatchRequest, config: EdgeConfig, limits: Limit
         raise LimitExceeded(
             f"queries: {len(request.queries)}, at most {limits.batch_queries} are taken"
         )
-    for query in request.queries:
-        check_request(query, config, limits)
+    for i, query in enumerate(request.queries):
+        try:
+            check_request(query, config, limits)
+        except ValidationError as error:
+            raise type(error)(f"queries[{i}]: {error}") from None
 
 
 def _check_name(name: str, config: EdgeConfig) -> None:

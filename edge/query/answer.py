@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 import numpy as np
 from msgspec import Struct
 
-from edge.errors import LimitExceeded, ValidationError
+from edge.errors import CallerError, DeadlineExceeded, EdgeError, LimitExceeded, ValidationError
 from edge.filter import cardinality
 from edge.filter.mask import is_indexed, matches
 from edge.model import fields
@@ -27,7 +27,6 @@ from edge.model.point_id import PointId, PointIdLike, decode_id, encode_ids, par
 from edge.model.query import Mmr, OrderBy, Query, SearchParams, TextQuery
 from edge.model.request import (
     CountRequest,
-    Explained,
     FacetRequest,
     Offset,
     OrderCursor,
@@ -49,10 +48,10 @@ from edge.query.facet import facet
 from edge.query.groups import grouped
 from edge.query.matrix import matrix
 from edge.query.order import ordered
-from edge.query.ranking import Run, Stage
-from edge.query.records import records, scored, vector_names
+from edge.query.queries import Outcome, queries, query
+from edge.query.ranking import Run
+from edge.query.records import records, vector_names
 from edge.query.search import Hits, bytes_a_point, scan_cost, walk_cost
-from edge.query.trace import NO_TRACE, Trace
 from edge.segment.view import SegmentView, ShardView
 from edge_kernels import bits
 
@@ -113,45 +112,15 @@ def answer(view: ShardView, request: Request, deadline: Deadline = NEVER) -> Any
     return act(view, request, deadline)
 
 
-def deadline_of(request: Request) -> Deadline:
-    """Return the deadline that a request asks for, counted from now."""
+def deadline_of(request: Request, within: Deadline | None = None) -> Deadline:
+    """Return the deadline that a request asks for, counted from now, and of what it is part of."""
     timeout = getattr(request, "timeout", None)
     if timeout is None:
-        return NEVER
-    return Deadline(timeout, best_effort=getattr(request, "best_effort", False))
+        return NEVER if within is None else within
+    return Deadline(timeout, getattr(request, "best_effort", False), within)
 
 
 # -- queries
-
-
-def _query(view: ShardView, request: QueryRequest, deadline: Deadline) -> list[ScoredPoint]:
-    trace = Trace() if request.explain else NO_TRACE
-    points = _points(Run(view, deadline, trace), request)
-    return Explained(points, trace.plans) if request.explain else points
-
-
-def _points(run: Run, request: QueryRequest | SearchRequest) -> list[ScoredPoint]:
-    if not request.limit and not isinstance(request.query, TextQuery):
-        return []
-    found = run.rank(_stage(request))
-    if request.offset:
-        found = found.from_place(request.offset)
-    return scored(found.hits, found.scores, request.with_payload, request.with_vector, found.values)
-
-
-def _stage(request: QueryRequest | SearchRequest) -> Stage:
-    return Stage(
-        request.query,
-        request.limit + request.offset,
-        request.prefetches if isinstance(request, QueryRequest) else (),
-        request.filter,
-        request.params,
-        request.score_threshold,
-    )
-
-
-def _search(view: ShardView, request: SearchRequest, deadline: Deadline) -> list[ScoredPoint]:
-    return _query(view, cast(QueryRequest, request), deadline)
 
 
 def _groups(view: ShardView, request: QueryGroupsRequest, deadline: Deadline) -> GroupsResult:
@@ -161,12 +130,23 @@ def _groups(view: ShardView, request: QueryGroupsRequest, deadline: Deadline) ->
 def _batch(
     view: ShardView, request: QueryBatchRequest, deadline: Deadline
 ) -> list[list[ScoredPoint]]:
-    deadlines = [deadline_of(query) for query in request.queries]  # all count from now
-    answers = []
-    for query, own in zip(request.queries, deadlines, strict=True):
-        deadline.check()
-        answers.append(_query(view, query, deadline if own is NEVER else own))
+    owns = [deadline_of(query, deadline) for query in request.queries]  # all count from now
+    answers: list[list[ScoredPoint]] = [[]] * len(owns)
+
+    def tell(place: int, outcome: Outcome) -> None:
+        if isinstance(outcome, EdgeError):
+            raise _at_place(outcome, place)
+        answers[place] = outcome
+
+    queries(view, request.queries, owns, tell)
     return answers
+
+
+def _at_place(error: EdgeError, place: int) -> EdgeError:
+    """Return the error with the place of the query that it is about."""
+    if isinstance(error, CallerError | DeadlineExceeded):
+        return type(error)(f"queries[{place}]: {error}")
+    return error
 
 
 # -- other reads
@@ -235,8 +215,8 @@ def _retrieve(view: ShardView, request: Retrieve, deadline: Deadline) -> list[Re
 
 
 ANSWERS: dict[type, Callable[[ShardView, Any, Deadline], Any]] = {
-    QueryRequest: _query,
-    SearchRequest: _search,
+    QueryRequest: query,
+    SearchRequest: query,
     QueryBatchRequest: _batch,
     ScrollRequest: _scroll,
     CountRequest: _count,

@@ -8,12 +8,21 @@ from edge.errors import DeadlineExceeded
 
 
 class Deadline:
-    """A point in time by `time.monotonic`; `best_effort` asks for what was found until then."""
+    """A point in time by `time.monotonic`; `best_effort` asks for what was found until then.
 
-    __slots__ = ("_at", "_timeout", "best_effort")
+    `within` is the deadline of what this is a part of, which ends with it.
+    """
 
-    def __init__(self, timeout: float | None = None, best_effort: bool = False) -> None:
+    __slots__ = ("_at", "_timeout", "_within", "best_effort")
+
+    def __init__(
+        self,
+        timeout: float | None = None,
+        best_effort: bool = False,
+        within: Deadline | None = None,
+    ) -> None:
         self._timeout = timeout
+        self._within = within
         self._at = None if timeout is None else monotonic() + timeout
         self.best_effort = best_effort
 
@@ -32,6 +41,8 @@ class Deadline:
 
     def over(self) -> bool:
         """Tell whether to stop with what there is; without best effort raise DeadlineExceeded."""
+        if self._within is not None:
+            self._within.check()
         if self._at is None or monotonic() < self._at:
             return False
         if not self.best_effort:
@@ -40,6 +51,8 @@ class Deadline:
 
     def check(self) -> None:
         """Raise DeadlineExceeded when the time is over, best effort or not."""
+        if self._within is not None:
+            self._within.check()
         if self._at is not None and monotonic() >= self._at:
             raise self.exceeded()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from edge.errors import NotFound, ValidationError
+from edge.errors import DeadlineExceeded, NotFound, ValidationError
 from edge.model.config import EdgeConfig
 from edge.model.examples import Example, is_id
 from edge.model.filter import Filter, HasIdCondition
@@ -62,6 +62,7 @@ from edge.query.pool import (
     union,
 )
 from edge.query.search import Hits, Leaf, Rows, merge, scan_few, search
+from edge.query.search_together import Outcome, search_together
 from edge.query.sparse import SparseLeaf, search_sparse, weighted
 from edge.query.trace import NO_TRACE, Trace
 from edge.segment.view import ShardView
@@ -277,6 +278,30 @@ def _scored(stage: Stage, form: Form, code: int, hits: Hits) -> Points:
     scores = to_score(code, hits.distances)
     similar = stage.query.__class__ is not NearestQuery or larger_is_better(form.metric)
     return _above(Points(hits, scores), stage.score_threshold, similar)
+
+
+def nearest_together(
+    view: ShardView,
+    stages: Sequence[Stage],
+    deadlines: Sequence[Deadline],
+    tell: Callable[[int, Points | DeadlineExceeded], None],
+) -> None:
+    """Rank all points by stages without prefetches that are alike but for the vector of their
+    NearestQuery, their limit and their threshold; `tell(place, points or error)` of each."""
+    alike = leaf_of(view, stages[0])
+    vectors = [stage.query.query for stage in stages]
+    leaves = [
+        alike._replace(asked=Asked((vector,)), query=query, k=stage.limit)
+        for vector, query, stage in zip(vectors, alike.form.queries(vectors), stages, strict=True)
+    ]
+
+    def tell_points(place: int, outcome: Outcome) -> None:
+        if isinstance(outcome, Hits):
+            tell(place, _scored(stages[place], alike.form, alike.query.code, outcome))
+        else:
+            tell(place, outcome)
+
+    search_together(view, leaves, deadlines, tell_points)
 
 
 def leaf_of(view: ShardView, stage: Stage) -> Leaf:

@@ -146,22 +146,15 @@ def merge(found: list[Found], k: int) -> Hits:
 
 
 def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline, note: Note) -> Found:
-    column: Any = view.column(leaf.name)
-    graph = view.graph(leaf.name)
-    if isinstance(column, Absent) or (graph is None and _is_left_out(view, leaf)):
-        note.way = "left out"
+    way = way_of(view, leaf, deadline.check, note)
+    if way is None:
         return nothing_in(view)
-    small = view.quantized(leaf.name) if leaf.use_small and not leaf.exact else None
-    if small is None:
-        rows, k = Rows(column, leaf.query), leaf.k
-    else:
-        rows, k = Rows(small, leaf.asked.small(leaf.form, small)), _oversampled(leaf)
-    found = _find(view, rows, k, None if leaf.exact else graph, leaf, deadline, note)
-    if small is None or not (leaf.rescore or small.is_a_stand_in):
+    rows, k = way.rows(leaf), way.candidates(leaf)
+    found = _find(view, rows, k, way, leaf, deadline)
+    if not way.is_rescored(leaf):
         return found
     note.way += ", rescored"
-    offsets = np.sort(found.offsets)
-    return scan_few(view, Rows(column, leaf.query), leaf.k, offsets, deadline)
+    return rescored(view, way, leaf, found, deadline)
 
 
 def nothing_in(view: SegmentView) -> Found:
@@ -169,36 +162,74 @@ def nothing_in(view: SegmentView) -> Found:
     return Found(view, np.empty(0, np.uint32), np.empty(0, np.float32))
 
 
-def _oversampled(leaf: Leaf) -> int:
-    """How many candidates the small form has to bring for `k` of them to be right."""
-    return math.ceil(leaf.k * leaf.oversampling) if leaf.rescore else leaf.k
+class Way(NamedTuple):
+    """How one segment is searched, by whatever vectors of a leaf's kind."""
+
+    column: RowsColumn
+    small: Quantized | None
+    """what is searched instead of the column"""
+    graph: hnsw.Graph | None
+    allowed: Bits | None
+    """what may be found by a walk or a scan (None: all)"""
+    matches: Offsets | None = None
+    """what is compared one by one (None: nothing is)"""
+    acorn: bool = False
+
+    def rows(self, leaf: Leaf) -> Rows:
+        """Return what is compared."""
+        if self.small is None:
+            return Rows(self.column, leaf.query)
+        return Rows(self.small, leaf.asked.small(leaf.form, self.small))
+
+    def candidates(self, leaf: Leaf) -> int:
+        """Return how many have to be found: more than `k` of them where small forms bring them."""
+        if self.small is None or not leaf.rescore:
+            return leaf.k
+        return math.ceil(leaf.k * leaf.oversampling)
+
+    def is_rescored(self, leaf: Leaf) -> bool:
+        """Return whether the column has the last word."""
+        return self.small is not None and (leaf.rescore or self.small.is_a_stand_in)
 
 
-def _find(
-    view: SegmentView,
-    rows: Rows,
-    k: int,
-    graph: hnsw.Graph | None,
-    leaf: Leaf,
-    deadline: Deadline,
-    note: Note,
-) -> Found:
+def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note) -> Way | None:
+    """Return how a segment is searched; None: it is left out. The filter is evaluated here, with
+    `check` between blocks of rows."""
+    column: Any = view.column(leaf.name)
+    graph = view.graph(leaf.name)
+    if isinstance(column, Absent) or (graph is None and _is_left_out(view, leaf)):
+        note.way = "left out"
+        return None
+    small = view.quantized(leaf.name) if leaf.use_small and not leaf.exact else None
+    graph = None if leaf.exact else graph
     allowed = view.allowed(leaf.name)
     if leaf.filter is None:
         note.way = "scan" if graph is None else "graph"
-        if graph is None:
-            return _scan(view, rows, k, allowed, deadline)
-        return _walk(view, graph, rows, k, leaf.ef, allowed)
+        return Way(column, small, graph, allowed)
     among = view.live_bits() if allowed is None else allowed
-    found = matches(leaf.filter, view, among, deadline.check)
+    found = matches(leaf.filter, view, among, check)
     note.filtered(leaf.filter, found)
     count = bits.count(found, view.watermark)
     if graph is None or _is_scanned(count, view, leaf):
         note.way = "scan of matches"
-        return scan_few(view, rows, k, bits.to_offsets(found, view.watermark), deadline)
+        return Way(column, small, None, found, bits.to_offsets(found, view.watermark))
     acorn = _reaches_over(leaf, count / max(1, view.live_count))
     note.way = "acorn" if acorn else "filtered graph"
-    return _walk(view, graph, rows, k, leaf.ef, found, acorn=acorn)
+    return Way(column, small, graph, found, acorn=acorn)
+
+
+def _find(view: SegmentView, rows: Rows, k: int, way: Way, leaf: Leaf, deadline: Deadline) -> Found:
+    if way.matches is not None:
+        return scan_few(view, rows, k, way.matches, deadline)
+    if way.graph is None:
+        return _scan(view, rows, k, way.allowed, deadline)
+    return walk(view, way.graph, rows, k, leaf.ef, way.allowed, way.acorn)
+
+
+def rescored(view: SegmentView, way: Way, leaf: Leaf, found: Found, deadline: Deadline) -> Found:
+    """Return the best of the candidates by the column."""
+    offsets = np.sort(found.offsets)
+    return scan_few(view, Rows(way.column, leaf.query), leaf.k, offsets, deadline)
 
 
 def _reaches_over(leaf: Leaf, selectivity: float) -> bool:
@@ -238,7 +269,7 @@ def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
     return leaf.unindexed_bytes is not None and view.bytes_of(leaf.name) > leaf.unindexed_bytes
 
 
-def _walk(
+def walk(
     view: SegmentView,
     graph: hnsw.Graph,
     rows: Rows,
@@ -247,6 +278,7 @@ def _walk(
     allowed: Bits | None,
     acorn: bool = False,
 ) -> Found:
+    """Return the best `k` that a walk through the graph finds."""
     matrix = next(rows.chunks(view.watermark))[1]
     code, query, _kept = rows.query
     ef = min(max(ef, k), view.watermark)
@@ -271,7 +303,7 @@ def scan_few(view: SegmentView, rows: Rows, k: int, matches: Offsets, deadline: 
     code, query, _kept = rows.query
     top = scan.TopK(k)
     for base, matrix in rows.chunks(view.watermark):
-        first, last = _span(matches, base, base + len(matrix), view.watermark)
+        first, last = span(matches, base, base + len(matrix), view.watermark)
         for start in range(first, last, ROWS_A_BLOCK):
             few = matches[start : min(start + ROWS_A_BLOCK, last)]
             scan.scan_list(code, query, matrix, base, few, view.ids, top)
@@ -280,8 +312,8 @@ def scan_few(view: SegmentView, rows: Rows, k: int, matches: Offsets, deadline: 
     return Found(view, *top.finish())
 
 
-def _span(matches: Offsets, start: int, stop: int, count: int) -> tuple[int, int]:
-    """Which of the ascending matches are among the rows from `start` to before `stop`."""
+def span(matches: Offsets, start: int, stop: int, count: int) -> tuple[int, int]:
+    """Return which of the ascending matches are among the rows from `start` to before `stop`."""
     if start == 0 and stop >= count:
         return 0, len(matches)
     # needles of another type would make numpy convert, that is copy, all the matches

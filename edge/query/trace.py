@@ -72,10 +72,13 @@ class _NoNote(Note):
         """Note nothing."""
 
 
+NO_NOTE: Note = _NoNote()
+
+
 class _NoTrace(Trace):
     """Takes no notes."""
 
-    _note = _NoNote()
+    _note = NO_NOTE
 
     def __enter__(self) -> Note:
         return self._note

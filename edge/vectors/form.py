@@ -6,7 +6,7 @@ in a built segment, whatever the way it was found.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,6 +104,13 @@ class Form:
             return Query(self.code, each[0])
         words = (address_of(each), len(each), each.strides[0], 0)
         return Query(self.code, np.array(words, np.int64), each)
+
+    def queries(self, vectors: Sequence[Floats]) -> list[Query]:
+        """Return `query` of each."""
+        if self.many or not len(vectors):
+            return [self.query(vector) for vector in vectors]
+        each = ENCODINGS[self.encoding].query(self._normal(np.stack(vectors)))
+        return [Query(self.code, form) for form in each]
 
     def padded(self, vector: Floats) -> Floats:
         """Return float32[k, stride]: one vector or several as if they were stored."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_kernels import combined, floats, integers, maxsim, planes, tables
+from edge_kernels import combined, floats, integers, maxsim, planes, tables, tiles
 from edge_kernels.encodings import (
     COSINE,
     DOT,
@@ -96,6 +96,10 @@ _QUERIES: dict[int, Routine] = {
     SCALED8: floats.scaled8_query,
     SCALED16: floats.scaled16_query,
 }
+_TILES: dict[int, Routine] = {
+    FLOAT32: tiles.float32_tiles,
+    FLOAT16: tiles.float16_tiles,
+}
 _records: dict[int, NDArray[np.int64]] = {}
 _measures: dict[int, int] = {}  # addresses of records
 
@@ -114,16 +118,17 @@ def measure_of(code: int) -> int:
 
 
 def _record(code: int) -> list[int]:
-    """The words ENTRY, METRIC, SINGLE (with COMBINED: of one example), AS_QUERY."""
+    """The words ENTRY, METRIC, SINGLE (with COMBINED: of one example), AS_QUERY, TILED."""
     metric, encoding = metric_of_code(code), encoding_of_code(code)
     if is_combined(code):
-        return [entry_of(combined.combined_distances), metric, measure_of(one_example(code)), 0]
+        return [entry_of(combined.combined_distances), metric, measure_of(one_example(code)), 0, 0]
     as_query = _QUERIES.get(encoding)
     if not is_multi(code):
-        return [entry_of(_DISTANCES[encoding]), metric, 0, _entry(as_query)]
+        tiled = _entry(_TILES.get(encoding))
+        return [entry_of(_DISTANCES[encoding]), metric, 0, _entry(as_query), tiled]
     distances = _MULTI_DISTANCES.get(encoding, maxsim.multi_distances)
     all_as_query = maxsim.multi_query if as_query else None
-    return [entry_of(distances), metric, measure_of(single(code)), _entry(all_as_query)]
+    return [entry_of(distances), metric, measure_of(single(code)), _entry(all_as_query), 0]
 
 
 def _entry(routine: Routine | None) -> int:

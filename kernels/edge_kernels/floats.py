@@ -79,8 +79,8 @@ class Elements(NamedTuple):
     read: Callable[[int, V16f], V16f]
 
 
-_FLOATS32 = Elements(4, 0, _no_scale, _float32)
-_FLOATS16 = Elements(2, 0, _no_scale, _float16)
+FLOATS32 = Elements(4, 0, _no_scale, _float32)
+FLOATS16 = Elements(2, 0, _no_scale, _float16)
 _CODES8 = Elements(1, TRAILER, _scale_of, _scaled8)
 _CODES16 = Elements(2, TRAILER, _scale_of, _scaled16)
 
@@ -176,7 +176,7 @@ def _four_rows(elements: Elements, distance: Sum) -> Any:
     return four
 
 
-float32_dot = _one_row(_FLOATS32, DOT_SUM)
+float32_dot = _one_row(FLOATS32, DOT_SUM)
 """float32_dot(query, row, size): the DOT distance of two FLOAT32 vectors, for other kernels."""
 
 
@@ -185,7 +185,7 @@ def _of(elements: Elements) -> Any:
     return by_metric(*(many_rows(_one_row(elements, s), _four_rows(elements, s)) for s in sums))
 
 
-_of_floats32, _of_floats16 = _of(_FLOATS32), _of(_FLOATS16)
+_of_floats32, _of_floats16 = _of(FLOATS32), _of(FLOATS16)
 _of_codes8, _of_codes16 = _of(_CODES8), _of(_CODES16)
 
 
@@ -242,7 +242,7 @@ def _decoded(elements: Elements) -> Any:
     return decoded
 
 
-_decoded_halves = _decoded(_FLOATS16)
+_decoded_halves = _decoded(FLOATS16)
 _decoded_codes8, _decoded_codes16 = _decoded(_CODES8), _decoded(_CODES16)
 
 

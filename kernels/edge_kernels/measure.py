@@ -19,11 +19,15 @@ from edge_kernels.encodings import EUCLID, MANHATTAN
 from edge_kernels.jit import enter, inner, load_i64, load_u32, store_f32
 from edge_kernels.lanes import V4f, store4
 
-ENTRY, METRIC, SINGLE, AS_QUERY = range(0, 32, 8)
+ENTRY, METRIC, SINGLE, AS_QUERY, TILED = range(0, 40, 8)
 # ENTRY the routine that computes distances; SINGLE with MULTI the record of one vector, else 0;
-# AS_QUERY the routine that makes a row a query, 0 where it is one already.
+# AS_QUERY the routine that makes a row a query, 0 where it is one already; TILED the routine for
+# several queries at once, 0 where they are compared one after another.
 
 AHEAD = 16  # rows
+TILE_ROWS = 48  # the most rows that several queries are compared with at once
+QUERY_STEP = 32  # bytes from the address of one query to that of the next
+PITCH = 4 * (TILE_ROWS + 4)  # bytes from the distances of one query to those of the next
 ZERO = cast(float, np.float32(0))  # a bare 0.0 would be a float64 in a kernel
 
 
@@ -40,6 +44,25 @@ def distances_of(
     `size` is bytes of a row, `query` the address of a query form.
     """
     enter(load_i64(measure + ENTRY), measure, query, rows, size, offsets, count, out)
+
+
+@inner
+def distances_of_several(
+    measure: int, queries: int, rows: int, size: int, offsets: int, count: int, out: int
+) -> None:
+    """`distances_of` several queries to at most TILE_ROWS rows, with the same bits.
+
+    `queries` is the address of an int64, how many there are; behind it comes, every QUERY_STEP
+    bytes, the address of each. The distances of query i go to `out + PITCH * i`, where PITCH bytes
+    belong to them.
+    """
+    tiled = load_i64(measure + TILED)
+    if tiled != 0:
+        enter(tiled, measure, queries, rows, size, offsets, count, out)
+        return
+    for at in range(load_i64(queries)):
+        query = load_i64(queries + 8 + QUERY_STEP * at)
+        distances_of(measure, query, rows, size, offsets, count, out + PITCH * at)
 
 
 @inner

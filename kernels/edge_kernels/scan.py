@@ -1,16 +1,17 @@
-"""Exact search: the distances of one query to all rows, to the allowed ones or to a list of them.
+"""Exact search: the distances of queries to all rows, to the allowed ones or to a list of them.
 
 Invariants:
 - Offsets are global; `base` is the offset of the first row of the matrix, so a column in chunks is
   scanned by one call each into one TopK.
 - Every matrix handed to one TopK belongs to the same ids: equal distances are decided by them.
-- What is found does not depend on the way: scan, scan with `allowed` and scan_list give the same
-  bits for the same row.
+- What is found does not depend on the way: scan, scan with `allowed` and scan_list, for one query
+  or several together, give the same bits for the same row.
 - Rows are of any encoding, and the query has the form that belongs to it (`encodings`).
 """
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +28,14 @@ from edge_kernels.jit import (
     load_i64,
     load_u32,
     store_i32,
+    store_i64,
 )
-from edge_kernels.measure import distances_of
+from edge_kernels.measure import PITCH, QUERY_STEP, TILE_ROWS, distances_of, distances_of_several
 from edge_kernels.topk import TopK, offer_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Rows = NDArray[Any]
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     Ids = NDArray[np.uint64]
     Offsets = NDArray[np.uint32]
 
-__all__ = ["TopK", "distances", "scan", "scan_list"]
+__all__ = ["TopK", "distances", "scan", "scan_list", "scan_list_together", "scan_together"]
 
 
 def scan(
@@ -58,6 +62,20 @@ def scan(
     form, `ids` is uint64[>=base+count, 3], `allowed` a bitset over offsets (None: all). ValueError
     if one of them is too short, or query and rows do not belong together.
     """
+    scan_together(code, (query,), rows, count, base, allowed, ids, (top,))
+
+
+def scan_together(
+    code: int,
+    queries: Sequence[Query],
+    rows: Rows,
+    count: int,
+    base: int,
+    allowed: NDArray[np.uint64] | None,
+    ids: Ids,
+    tops: Sequence[TopK],
+) -> None:
+    """`scan` for several queries, each with its own `TopK`: a row comes once from memory."""
     if count > rows.shape[0] or base + count > ids.shape[0]:
         raise ValueError(
             f"{count} rows asked of {rows.shape[0]}, from {base} of {ids.shape[0]} ids"
@@ -65,7 +83,7 @@ def scan(
     if allowed is not None and 64 * allowed.size < base + count:
         raise ValueError(f"allowed has {allowed.size} words for {base + count} offsets")
     filtered = 0 if allowed is None else address_of(allowed)
-    _run(code, query, rows, base, base + count, 0, filtered, count, ids, top)
+    _run(code, queries, rows, base, base + count, 0, filtered, count, ids, tops)
 
 
 def scan_list(
@@ -81,8 +99,21 @@ def scan_list(
 
     Shapes as in `scan`. IndexError, and nothing offered, if an offset is outside rows or ids.
     """
+    scan_list_together(code, (query,), rows, base, offsets, ids, (top,))
+
+
+def scan_list_together(
+    code: int,
+    queries: Sequence[Query],
+    rows: Rows,
+    base: int,
+    offsets: Offsets,
+    ids: Ids,
+    tops: Sequence[TopK],
+) -> None:
+    """`scan_list` for several queries, each with its own `TopK`."""
     end = min(base + rows.shape[0], ids.shape[0])
-    _run(code, query, rows, base, end, address_of(offsets), 0, offsets.size, ids, top)
+    _run(code, queries, rows, base, end, address_of(offsets), 0, offsets.size, ids, tops)
 
 
 def distances(
@@ -92,7 +123,7 @@ def distances(
 
     IndexError if an offset is outside, ValueError if query and rows do not belong together.
     """
-    size = _row_bytes(code, query, rows)
+    size = _row_bytes(code, (query,), rows)
     end = base + rows.shape[0]
     out = np.empty(offsets.size, np.float32)
     done = call(
@@ -111,9 +142,10 @@ def distances(
     return out
 
 
-def _row_bytes(code: int, query: Query, rows: Rows) -> int:
+def _row_bytes(code: int, queries: Sequence[Query], rows: Rows) -> int:
     size = check_rows(code, rows)
-    check_query(code, query, size)
+    for query in queries:
+        check_query(code, query, size)
     return size
 
 
@@ -124,7 +156,7 @@ def _check_inside(result: int, base: int, end: int) -> None:
 
 def _run(
     code: int,
-    query: Query,
+    queries: Sequence[Query],
     rows: Rows,
     base: int,
     end: int,
@@ -132,16 +164,18 @@ def _run(
     allowed: int,
     count: int,
     ids: Ids,
-    top: TopK,
+    tops: Sequence[TopK],
 ) -> None:
-    size = _row_bytes(code, query, rows)
-    if not top.k or not count:
+    size = _row_bytes(code, queries, rows)
+    asked = [(query, top) for query, top in zip(queries, tops, strict=True) if top.k]
+    if not asked or not count:
         return
-    top.reserve(count, ids)
-    kept = call(
-        _scan,
+    for _, top in asked:
+        top.reserve(count, ids)
+    first, many = asked[0][1], len(asked)
+    out = None if many == 1 else np.empty(PITCH // 4 * many, np.float32)
+    words = [
         measure_of(code),
-        address_of_any(query),
         address_of_any(rows) - base * size,
         size,
         listed,
@@ -149,21 +183,37 @@ def _run(
         end,
         count,
         allowed,
-        top.scratch,
-        top.heap,
-        top.size,
-        top.k,
-        top.ids,
-    )
-    _check_inside(kept, base, end)
-    top.size = kept
+        first.ids,
+        first.scratch,
+        first.scratch if out is None else address_of(out),
+        BLOCK if out is None else _rows_at_once(size),
+        many,
+    ]
+    for query, top in asked:
+        words += (address_of_any(query), top.heap, top.k, top.size)
+    block = array("q", words)
+    _check_inside(_scan(block.buffer_info()[0]), base, end)
+    for (_, top), kept in zip(asked, block[SEVERAL // 8 + 4 :: 4], strict=True):
+        top.size = kept
+
+
+def _rows_at_once(size: int) -> int:
+    """How many rows stay in the first cache while queries pass over them: a multiple of three."""
+    return max(3, min(TILE_ROWS, CACHED_BYTES // size // 3 * 3))
 
 
 # --- kernels ---------------------------------------------------------------------------------
-# `rows` is the address that offset 0 would have, so offsets need no shift. A block is at most
-# BLOCK offsets; scratch holds its distances (float32[BLOCK]) and then a list (uint32[BLOCK]).
+# `rows` is the address that offset 0 would have, so offsets need no shift. A list is at most BLOCK
+# offsets; scratch holds the distances of a lone query (float32[BLOCK]) and then such a list
+# (uint32[BLOCK]). At the end of a block stand the queries: how many, and for each its address and
+# (heap, k, how many are kept).
+
+MEASURE, ROWS, SIZE, LISTED, BASE, END, COUNT, ALLOWED, IDS, SCRATCH, OUT, STEP, SEVERAL = range(
+    0, 104, 8
+)
 
 BLOCK = 128
+CACHED_BYTES = 16_384  # half of what a small first cache holds
 OUTSIDE = -1
 
 
@@ -177,15 +227,31 @@ def _all_inside(offsets: int, count: int, base: int, end: int) -> bool:
 
 
 @inner
-def _rate(block: int, offsets: int, first: int, count: int, kept: int) -> int:
-    """Offer `count` rows: those of the uint32 offsets at `offsets`, or (0) first, first + 1, ..."""
-    measure, query = load_i64(block), load_i64(block + 8)
-    rows, size = load_i64(block + 16), load_i64(block + 24)
-    scratch, heap = load_i64(block + 72), load_i64(block + 80)
-    k, ids = load_i64(block + 96), load_i64(block + 104)
-    start = rows if offsets != 0 else rows + first * size
-    distances_of(measure, query, start, size, offsets, count, scratch)
-    return offer_all(scratch, offsets, first, count, heap, kept, k, ids)
+def _offer(block: int, offsets: int, first: int, count: int) -> None:
+    """Offer to each query its distances to `count` rows."""
+    many, out, ids = load_i64(block + SEVERAL), load_i64(block + OUT), load_i64(block + IDS)
+    top = block + SEVERAL + 16
+    for at in range(many):
+        heap, k, kept = load_i64(top), load_i64(top + 8), load_i64(top + 16)
+        kept = offer_all(out + PITCH * at, offsets, first, count, heap, kept, k, ids)
+        store_i64(top + 16, kept)
+        top += QUERY_STEP
+
+
+@inner
+def _rate(block: int, offsets: int, first: int, count: int) -> None:
+    """Compare `count` rows: those at the uint32 offsets, or (0) first, first + 1, ..."""
+    measure, rows, size = load_i64(block + MEASURE), load_i64(block + ROWS), load_i64(block + SIZE)
+    queries, out, step = block + SEVERAL, load_i64(block + OUT), load_i64(block + STEP)
+    for at in range(0, count, step):
+        some = min(step, count - at)
+        listed = 0 if offsets == 0 else offsets + 4 * at
+        start = rows if offsets != 0 else rows + (first + at) * size
+        if load_i64(queries) == 1:
+            distances_of(measure, load_i64(queries + 8), start, size, listed, some, out)
+        else:
+            distances_of_several(measure, queries, start, size, listed, some, out)
+        _offer(block, listed, first + at, some)
 
 
 @inner
@@ -210,8 +276,8 @@ def _list_bits(bits: int, offset: int, listed: int) -> int:
 
 
 @inner
-def _scan_allowed(block: int, allowed: int, first: int, end: int, kept: int) -> int:
-    offsets = load_i64(block + 72) + 4 * BLOCK
+def _scan_allowed(block: int, allowed: int, first: int, end: int) -> None:
+    offsets = load_i64(block + SCRATCH) + 4 * BLOCK
     full = offsets + 4 * (BLOCK - 64)  # beyond it, another word might not fit
     word, stop = first >> 6, (end + 63) >> 6
     while word < stop:
@@ -219,27 +285,20 @@ def _scan_allowed(block: int, allowed: int, first: int, end: int, kept: int) -> 
         while word < stop and listed <= full:
             listed = _list_bits(_word_within(allowed, word, first, end), 64 * word, listed)
             word += 1
-        kept = _rate(block, offsets, 0, (listed - offsets) >> 2, kept)
-    return kept
-
-
-@inner
-def _scan_blocks(block: int, listed: int, base: int, count: int, kept: int) -> int:
-    for at in range(0, count, BLOCK):
-        offsets = 0 if listed == 0 else listed + 4 * at
-        kept = _rate(block, offsets, base + at, min(BLOCK, count - at), kept)
-    return kept
+        _rate(block, offsets, 0, (listed - offsets) >> 2)
 
 
 @door
 def _scan(block: int) -> int:
-    listed, base, end = load_i64(block + 32), load_i64(block + 40), load_i64(block + 48)
-    count, allowed, kept = load_i64(block + 56), load_i64(block + 64), load_i64(block + 88)
+    listed, base, end = load_i64(block + LISTED), load_i64(block + BASE), load_i64(block + END)
+    count, allowed = load_i64(block + COUNT), load_i64(block + ALLOWED)
     if allowed != 0:
-        return _scan_allowed(block, allowed, base, end, kept)
-    if listed != 0 and not _all_inside(listed, count, base, end):
+        _scan_allowed(block, allowed, base, end)
+    elif listed == 0 or _all_inside(listed, count, base, end):
+        _rate(block, listed, base, count)
+    else:
         return OUTSIDE
-    return _scan_blocks(block, listed, base, count, kept)
+    return 0
 
 
 @door

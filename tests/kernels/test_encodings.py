@@ -147,6 +147,39 @@ def test_more_vectors_than_a_block_holds(metric, encoding):
 # --- the same bits ---------------------------------------------------------------------------
 
 
+@given(
+    code=codes,
+    n=st.integers(1, 150),
+    dim=st.integers(1, 150),
+    many=st.integers(2, 7),
+    share=st.sampled_from([0.1, 0.5, 1.0]),
+    seed=seeds,
+)
+def test_several_queries_together_give_the_bits_of_each(code, n, dim, many, share, seed):
+    random = np.random.default_rng(seed)
+    matrix = made(code, n, dim, random)
+    if share < 0.5 and encodings.encoding_of_code(code) not in (SLICED, PRODUCT):
+        matrix = made_rows.several(matrix, [1] * n, 3)
+    queries = [matrix.ask(random)[0] for _ in range(many)]
+    ids = np.zeros((n, 3), np.uint64)
+    ids[:, 2] = random.permutation(n)
+    chosen = np.flatnonzero(random.random(n) < share).astype(np.uint32)
+    sizes = [int(random.integers(0, n + 1)) for _ in queries]
+    ways = [
+        (scan.scan_together, scan.scan, (n, 0, None)),
+        (scan.scan_together, scan.scan, (n, 0, bits.from_offsets(n, chosen))),
+        (scan.scan_list_together, scan.scan_list, (0, chosen)),
+    ]
+    for together, alone, where in ways:
+        tops = [scan.TopK(k) for k in sizes]
+        together(matrix.code, queries, matrix.rows, *where, ids, tops)
+        for query, top in zip(queries, tops, strict=True):
+            wanted = scan.TopK(top.k)
+            alone(matrix.code, query, matrix.rows, *where, ids, wanted)
+            for got, expected in zip(top.finish(), wanted.finish(), strict=True):
+                assert got.tobytes() == expected.tobytes()
+
+
 @given(code=codes, n=st.integers(1, 13), dim=st.integers(1, 150), seed=seeds)
 def test_every_form_gives_the_same_bits(code, n, dim, seed):
     random = np.random.default_rng(seed)

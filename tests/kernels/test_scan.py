@@ -74,6 +74,29 @@ def test_every_way_is_the_full_sort(
     assert_found(listed, wanted, best(wanted, ids, members, k))
 
 
+@settings(deadline=None)
+@given(
+    metric=st.sampled_from(METRICS),
+    n=st.integers(0, 200),
+    sizes=st.lists(st.integers(0, 30), max_size=9),
+    chunk=st.integers(1, 100),
+    seed=st.integers(0, 1000),
+)
+def test_several_queries_share_rows_and_nothing_else(
+    metric: int, n: int, sizes: list[int], chunk: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    rows, ids = small_integers(random, n, 20), shuffled_ids(n, random)
+    queries = list(small_integers(random, len(sizes), 20))
+    tops = [TopK(k) for k in sizes]
+    for base in range(0, n, chunk):
+        piece = rows[base : base + chunk]
+        scan.scan_together(metric, queries, piece, len(piece), base, None, ids, tops)
+    for query, top in zip(queries, tops, strict=True):
+        wanted = plain_distances(metric, query, rows)
+        assert_found(top, wanted, best(wanted, ids, np.arange(n), top.k))
+
+
 def assert_found(top: TopK, distances: np.ndarray, wanted: np.ndarray) -> None:
     found, reported = top.finish()
     assert found.tolist() == wanted.tolist()
@@ -153,4 +176,10 @@ def test_what_lies_outside_is_refused_and_changes_nothing() -> None:
         scan.scan(DOT, query, rows, 10, 0, bits.zeros(0), ids, top)
     with pytest.raises(ValueError, match="query"):
         scan.scan(DOT, np.zeros(32, np.float32), rows, 10, 0, None, ids, top)
+    wrong, other = np.zeros(32, np.float32), TopK(5)
+    with pytest.raises(ValueError, match="query"):
+        scan.scan_together(DOT, [query, wrong], rows, 10, 0, None, ids, [top, other])
+    with pytest.raises(IndexError):
+        scan.scan_list_together(DOT, [query] * 2, rows, 5, listed, ids, [top, other])
+    assert other.size == 0
     assert top.size == 0

@@ -25,11 +25,11 @@ from edge.model.request import (
 )
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
-from edge.query import deadline, ranking
+from edge.query import deadline
 from edge.query.answer import ANSWERS, Request, Retrieve, answer, deadline_of, estimate
 from edge.query.deadline import NEVER
 from edge.segment.view import ShardView
-from tests.query.shards import NAMES, Shard, config, id_of, pairs, spread
+from tests.query.shards import NAMES, Shard, config, id_of, spread
 from tests.query.test_search import FILTERS, chosen, queries
 from tests.segment.made import after, start
 
@@ -156,39 +156,6 @@ def test_no_more_ids_are_taken_than_the_limit_says() -> None:
 def test_counts_are_those_of_the_oracle(shard: Shard, which: str | None) -> None:
     wanted, points = chosen(shard, which)
     assert answer(shard.view, CountRequest(filter=wanted)) == len(points)
-
-
-def test_a_batch_is_its_queries(shard: Shard) -> None:
-    made = [
-        QueryRequest(4, query=Query.Nearest(query, name), filter=FILTERS["most"][0])
-        for name in NAMES
-        for query in queries(name)
-    ]
-    found = answer(shard.view, QueryBatchRequest(made))
-    assert [pairs(hits) for hits in found] == [pairs(answer(shard.view, one)) for one in made]
-    assert answer(shard.view, QueryBatchRequest([])) == []
-
-
-def test_the_queries_of_a_batch_count_their_time_from_its_start(
-    shard: Shard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
-    original = ranking.search
-
-    def slow(*arguments: Any) -> Any:
-        found = original(*arguments)
-        now[0] += 1.0
-        return found
-
-    monkeypatch.setattr(ranking, "search", slow)
-    query = Query.Nearest(queries("dot")[0], "dot")
-    request = QueryBatchRequest([QueryRequest(3, query=query, timeout=1.5, best_effort=True)] * 3)
-    assert [len(hits) for hits in answer(shard.view, request)] == [3, 3, 3]
-    now[0] = 0.0
-    long = QueryRequest(1000, query=query, timeout=1.5, best_effort=True)
-    counts = [len(hits) for hits in answer(shard.view, QueryBatchRequest([long] * 3))]
-    assert counts[0] == counts[1] > counts[2]
 
 
 def test_a_limit_of_nothing_gives_nothing(shard: Shard) -> None:

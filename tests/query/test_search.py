@@ -171,7 +171,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(search, way, take)
 
-    for way in ("_walk", "_scan", "scan_few"):
+    for way in ("walk", "_scan", "scan_few"):
         noted(way)
     return taken
 
@@ -187,7 +187,7 @@ def ask(
 
 def test_the_graph_is_walked_where_there_is_one(indexed: Shard, ways: list[str]) -> None:
     ask(indexed)
-    assert ways == ["_walk", "_scan", "_scan", "_scan"]
+    assert ways == ["walk", "_scan", "_scan", "_scan"]
 
 
 def test_exact_walks_no_graph(indexed: Shard, ways: list[str]) -> None:
@@ -199,10 +199,10 @@ def test_exact_walks_no_graph(indexed: Shard, ways: list[str]) -> None:
 @pytest.mark.parametrize(
     ("threshold", "which", "way"),
     [
-        (0, "few", "_walk"),
+        (0, "few", "walk"),
         (0, "none", "scan_few"),
         (1, "few", "scan_few"),
-        (1, "most", "_walk"),
+        (1, "most", "walk"),
         (100, "most", "scan_few"),
     ],
 )
@@ -228,7 +228,7 @@ def test_what_takes_less_time_than_a_walk_is_scanned(
     assert ways == ["scan_few"] * 4
     monkeypatch.setattr(search, "walk_cost", lambda ef, dim: 0.0)
     ask(shard, "few")
-    assert ways[4:] == ["_walk", "scan_few", "scan_few", "scan_few"]
+    assert ways[4:] == ["walk", "scan_few", "scan_few", "scan_few"]
 
 
 def test_indexed_only_leaves_out_large_segments_without_a_graph(
@@ -237,7 +237,7 @@ def test_indexed_only_leaves_out_large_segments_without_a_graph(
     sizes = [segment.bytes_of("manhattan") for segment in indexed.view.segments]
     assert [size > 1024 for size in sizes] == [True, True, False, False]
     found = ask(indexed, name="manhattan", indexed_only=True)
-    assert ways == ["_walk", "_scan", "_scan"]
+    assert ways == ["walk", "_scan", "_scan"]
     others = indexed.view.of(indexed.view.segments[:1] + indexed.view.segments[2:])
     assert found == ask(Shard(others, indexed.points), name="manhattan")
 
