@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 
@@ -33,6 +33,23 @@ class Change(NamedTuple):
     def operation(self) -> CheckedOperation:
         """The operation."""
         return codec.decode(self.body)
+
+
+class Listener(Protocol):
+    """Who is handed each change, on the event loop, after the view that it led to was published
+    and before anybody reads that view."""
+
+    def begin_with(self, view: ShardView) -> None:
+        """Begin with this view: what was left until now led to it."""
+        ...
+
+    def put(self, change: Change) -> None:
+        """Take a change. It must not take long: everybody waits."""
+        ...
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        ...
 
 
 class Subscription:
@@ -90,33 +107,31 @@ class Subscription:
 
 
 class Feed:
-    """Hands each change to all subscriptions."""
+    """Hands each change to all listeners."""
 
     def __init__(self) -> None:
-        self._subscriptions: list[Subscription] = []
+        self._listeners: list[Listener] = []
 
     @property
     def is_followed(self) -> bool:
         """Whether anybody reads."""
-        return bool(self._subscriptions)
+        return bool(self._listeners)
 
-    def begin(self, view: ShardView) -> Subscription:
-        """Begin a subscription: every change after `view`, which is the newest."""
-        subscription = Subscription(view)
-        self._subscriptions.append(subscription)
-        return subscription
+    def add(self, listener: Listener) -> None:
+        """Hand every change from now on to this listener too."""
+        self._listeners.append(listener)
 
-    def drop(self, subscription: Subscription) -> None:
-        """Forget a subscription."""
-        self._subscriptions.remove(subscription)
+    def drop(self, listener: Listener) -> None:
+        """Forget a listener."""
+        self._listeners.remove(listener)
 
     def publish(self, changes: Iterable[Change]) -> None:
         """Hand out changes, in order."""
         for change in changes:
-            for subscription in self._subscriptions:
-                subscription.put(change)
+            for listener in self._listeners:
+                listener.put(change)
 
     def end(self) -> None:
         """The shard is closed: nothing more will come."""
-        for subscription in self._subscriptions:
-            subscription.end()
+        for listener in self._listeners:
+            listener.end()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from edge.actors.feed import Change, Feed, Subscription
+from edge.actors.feed import Change, Feed, Listener, Subscription
 from edge.actors.mailbox import Ask, Mailbox
 from edge.actors.messages import Call, WriterRequest
 from edge.actors.threads import Threads, outlast
@@ -68,20 +68,25 @@ class Writer:
 
         Begun in the writer's turn, so that no change falls in between.
         """
+        subscription = Subscription(self._watch.view)
+        await self.listen(subscription)
+        return subscription
+
+    async def listen(self, listener: Listener) -> None:
+        """As `follow`, with a listener of one's own."""
         # known to the feed first, so that another's `unfollow` leaves the changes kept meanwhile
-        subscription = self._feed.begin(self._watch.view)
+        self._feed.add(listener)
         self._store.is_followed = True
         try:
             await self.call(lambda store: None)
         except BaseException:
-            self.unfollow(subscription)
+            self.unfollow(listener)
             raise
-        subscription.begin_with(self._watch.view)
-        return subscription
+        listener.begin_with(self._watch.view)
 
-    def unfollow(self, subscription: Subscription) -> None:
-        """End a subscription."""
-        self._feed.drop(subscription)
+    def unfollow(self, listener: Listener) -> None:
+        """End a subscription, or hand a listener no more."""
+        self._feed.drop(listener)
         self._store.is_followed = self._feed.is_followed
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -113,6 +113,18 @@ _encode_header = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
 
 
+class Gist(NamedTuple):
+    """The ids that an operation names (uint64[n, 3], which may repeat), whether it deletes these
+    points, and its mark."""
+
+    ids: IdRows
+    deletes: bool
+    mark: Mark | None
+
+
+NO_IDS: Final = np.empty((0, 3), np.uint64)
+
+
 def encode(operation: CheckedOperation, mark: Mark | None = None) -> list[Buffer]:
     """The body of the operation's log record, in parts that are to be written one after another.
 
@@ -155,6 +167,14 @@ def decode(body: Buffer) -> CheckedOperation:
 def mark_of(body: Buffer) -> Mark | None:
     """The mark that was encoded with an operation, whose body `decode` takes."""
     return _Reader(memoryview(body).cast("B")).header().mark
+
+
+def gist_of(body: Buffer) -> Gist:
+    """What an operation is about, told without looking at more of its body than that."""
+    reader = _Reader(memoryview(body).cast("B"))
+    header = reader.header()
+    ids = NO_IDS if header.ids is None else _decode_ids(header, reader)
+    return Gist(ids, header.kind == _NUMBERS[CheckedDeletePoints], header.mark)
 
 
 class _Reader:

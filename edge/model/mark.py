@@ -49,6 +49,9 @@ Marks: TypeAlias = Mapping[str, Mark]
 
 NO_MARKS: Final[Marks] = {}
 
+HERE: Final = "edge.here"
+"""The source of operations that are this shard's own affair: they are handed to nobody else."""
+
 
 def is_applied(mark: Mark, marks: Marks) -> bool:
     """Whether the update of this mark, or a later one of its source, was applied already."""
