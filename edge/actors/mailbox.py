@@ -11,6 +11,8 @@ Invariants
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
 from typing import Generic, TypeVar
 
 import anyio
@@ -113,6 +115,17 @@ class Mailbox(Generic[Request, Result]):
         """Wait until something is there, and take the first; None once closed and empty."""
         await self._something()
         return self._first() if self._waiting else None
+
+    def take_more(self, wanted: Callable[[Request], bool], most: int) -> list[Ask[Request, Result]]:
+        """Take, of what waits now, the first `most` that are wanted; others keep their order."""
+        found = list(islice((ask for ask in self._waiting if wanted(ask.request)), most))
+        for ask in found:
+            del self._waiting[ask]
+        return found
+
+    def count(self, wanted: Callable[[Request], bool]) -> int:
+        """Return how many wait that are wanted."""
+        return sum(wanted(ask.request) for ask in self._waiting)
 
     def _first(self) -> Ask[Request, Result]:
         return self._waiting.popitem(last=False)[0]

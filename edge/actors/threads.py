@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Generic, ParamSpec, TypeVar
 
 import anyio
@@ -44,6 +45,16 @@ async def outlast(event: anyio.Event, on_cancel: Callable[[], object] | None = N
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+def from_threads(act: Callable[Arguments, object]) -> Callable[Arguments, None]:
+    """Return what has `act` called on this loop, soon and in order, from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def call(*args: Arguments.args, **named: Arguments.kwargs) -> None:
+        loop.call_soon_threadsafe(partial(act, *args, **named))
+
+    return call
 
 
 class Work(Generic[Result]):

@@ -48,7 +48,7 @@ from edge.query.facet import facet
 from edge.query.groups import grouped
 from edge.query.matrix import matrix
 from edge.query.order import ordered
-from edge.query.queries import Outcome, queries, query
+from edge.query.queries import AnyQuery, Outcome, Tell, queries, query
 from edge.query.ranking import Run
 from edge.query.records import records, vector_names
 from edge.query.search import Hits, bytes_a_point, scan_cost, walk_cost
@@ -110,6 +110,27 @@ def answer(view: ShardView, request: Request, deadline: Deadline = NEVER) -> Any
     if not isinstance(request, Retrieve):
         check_request(request, view.config, view.settings.limits)
     return act(view, request, deadline)
+
+
+def answer_each(
+    view: ShardView, requests: Sequence[AnyQuery], deadlines: Sequence[Deadline], tell: Tell
+) -> None:
+    """Answer queries that nobody asked as one: those that are alike are searched together, and
+    `tell(place, answer or EdgeError)` is called once for each, as soon as its answer is known."""
+    places = []
+    for place, request in enumerate(requests):
+        try:
+            check_request(request, view.config, view.settings.limits)
+        except CallerError as error:
+            tell(place, error)
+        else:
+            places.append(place)
+    queries(
+        view,
+        [requests[place] for place in places],
+        [deadlines[place] for place in places],
+        lambda number, outcome: tell(places[number], outcome),
+    )
 
 
 def deadline_of(request: Request, within: Deadline | None = None) -> Deadline:

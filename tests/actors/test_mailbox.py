@@ -111,6 +111,24 @@ async def test_cancelled_before_it_was_taken_it_is_never_seen(taking: str) -> No
     assert tasks[2].cancelled()
 
 
+async def test_more_of_what_is_wanted_is_taken_and_the_rest_keeps_its_order() -> None:
+    mailbox = Box(10)
+    tasks = await asked(mailbox, 1, 2, 3, 4, 5, 6)
+    first = await mailbox.take()
+    assert first is not None
+    assert mailbox.count(lambda number: number % 2 == 0) == 3
+    more = mailbox.take_more(lambda number: number % 2 == 0, 2)
+    assert [ask.request for ask in more] == [2, 4]
+    assert mailbox.take_more(lambda number: number > 9, 2) == []
+    assert mailbox.take_more(lambda number: True, 0) == []
+    left = await mailbox.take_all()
+    assert left is not None
+    assert [ask.request for ask in left] == [3, 5, 6]
+    for ask in (first, *more, *left):
+        ask.reply(-ask.request)
+    assert await asyncio.gather(*tasks) == [-1, -2, -3, -4, -5, -6]
+
+
 async def test_cancelled_by_a_scope_it_is_withdrawn_too() -> None:
     mailbox = Box(10)
     with anyio.move_on_after(0.001) as scope:
