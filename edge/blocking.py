@@ -113,8 +113,12 @@ class Reads:
 
 
 def _answered(view: ShardView, request: Request) -> Any:
-    with _defects_named("query"):
+    try:
         return answer(view, request, deadline_of(request))
+    except EdgeError:
+        raise
+    except Exception as crash:
+        raise _defect("query", crash) from crash
 
 
 class ReadView(Reads):
@@ -367,7 +371,11 @@ def _defects_named(name: str) -> Iterator[None]:
     except EdgeError:
         raise
     except Exception as crash:
-        raise ActorCrashed(f"the {name} failed: {crash!r}", name) from crash
+        raise _defect(name, crash) from crash
+
+
+def _defect(name: str, crash: Exception) -> ActorCrashed:
+    return ActorCrashed(f"the {name} failed: {crash!r}", name)
 
 
 @contextmanager
@@ -380,7 +388,7 @@ def _whole(store: Store) -> Iterator[None]:
     except BaseException as crash:
         store.read_only = f"a change broke off: {crash!r}"
         if isinstance(crash, Exception):
-            raise ActorCrashed(f"the writer failed: {crash!r}", "writer") from crash
+            raise _defect("writer", crash) from crash
         raise
 
 

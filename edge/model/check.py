@@ -302,7 +302,7 @@ def check_query(query: object, config: EdgeConfig, limits: Limits = DEFAULT_LIMI
     """
     if isinstance(query, Mmr):
         _at_most(query.candidates_limit, limits.mmr_candidates, "query.candidates_limit")
-    if isinstance(query, Query | Mmr):
+    if isinstance(query, (Query, Mmr)):
         name = query.using or ""
         _check_name(name, config)
         for place, example in query.examples():
@@ -335,7 +335,8 @@ def check_vector(vector: AnyVector, name: str, config: EdgeConfig, place: str = 
         raise WrongDimension(f"{place}: expected {params.size} numbers, got {vector.shape[-1]}")
     if not all_finite(vector):
         raise ValidationError(f"{place}: holds a number that is not finite")
-    check_numbers(np.atleast_2d(vector), params, lambda at: place)  # as the datatype stores them
+    if params.datatype is not None:  # as it stores them
+        check_numbers(np.atleast_2d(vector), params, lambda at: place)
 
 
 def _check_queries(request: QueryBatchRequest, config: EdgeConfig, limits: Limits) -> None:

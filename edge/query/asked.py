@@ -42,10 +42,11 @@ class Asked:
         """Return what is compared with rows of the form."""
         return self._combined(form.code, [form.query(vector) for vector in self.vectors])
 
-    def small(self, form: Form, small: Quantized) -> Query:
-        """Return what is compared with the small form of such rows."""
-        queries = [small.query(form.padded(vector)) for vector in self.vectors]
-        return self._combined(small.code, queries)
+    def small(self, form: Form, small: Quantized, whole: Query) -> Query:
+        """Return what is compared with the small form of such rows; `whole` is what `query` gave
+        for them."""
+        wholes = [whole] if self.rule is None else whole.kept[0]
+        return self._combined(small.code, [small.query(form.as_stored(one)) for one in wholes])
 
     def _combined(self, code: int, queries: list[Query]) -> Query:
         if self.rule is None:

@@ -69,11 +69,11 @@ def records(
 def _gather(hits: Hits, column: Callable[[SegmentView], NDArray[Any]]) -> NDArray[Any]:
     columns = [column(view) for view in hits.segments]
     if len(columns) == 1:
-        return columns[0][hits.offsets]
+        return columns[0].take(hits.offsets, axis=0)
     rows = np.empty((len(hits.offsets), *columns[0].shape[1:]), columns[0].dtype)
     for owner, values in enumerate(columns):
         places = np.flatnonzero(hits.owners == owner)
-        rows[places] = values[hits.offsets[places]]
+        rows[places] = values.take(hits.offsets[places], axis=0)
     return rows
 
 

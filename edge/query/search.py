@@ -78,6 +78,10 @@ class Rows(NamedTuple):
         """Yield (offset of the first row, rows) up to `count` rows."""
         return self.column.chunks(count)
 
+    def whole(self, count: int) -> tuple[int, Matrix, NDArray[Any]]:
+        """Return code, rows and query, of a built segment, whose rows are one matrix."""
+        return self.query.code, next(self.chunks(count))[1], self.query.form
+
 
 class Found(NamedTuple):
     """What one segment has to offer, best first."""
@@ -149,12 +153,16 @@ def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline, note: Not
     way = way_of(view, leaf, deadline.check, note)
     if way is None:
         return nothing_in(view)
+    if way.is_rescored(leaf):
+        note.way += ", rescored"
+    if way.graph is not None:
+        return walk(view, way.graph, way, leaf)
     rows, k = way.rows(leaf), way.candidates(leaf)
-    found = _find(view, rows, k, way, leaf, deadline)
-    if not way.is_rescored(leaf):
-        return found
-    note.way += ", rescored"
-    return rescored(view, way, leaf, found, deadline)
+    if way.matches is None:
+        found = _scan(view, rows, k, way.allowed, deadline)
+    else:
+        found = scan_few(view, rows, k, way.matches, deadline)
+    return rescored(view, way, leaf, found, deadline) if way.is_rescored(leaf) else found
 
 
 def nothing_in(view: SegmentView) -> Found:
@@ -179,7 +187,7 @@ class Way(NamedTuple):
         """Return what is compared."""
         if self.small is None:
             return Rows(self.column, leaf.query)
-        return Rows(self.small, leaf.asked.small(leaf.form, self.small))
+        return Rows(self.small, leaf.asked.small(leaf.form, self.small, leaf.query))
 
     def candidates(self, leaf: Leaf) -> int:
         """Return how many have to be found: more than `k` of them where small forms bring them."""
@@ -216,14 +224,6 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
     acorn = _reaches_over(leaf, count / max(1, view.live_count))
     note.way = "acorn" if acorn else "filtered graph"
     return Way(column, small, graph, found, acorn=acorn)
-
-
-def _find(view: SegmentView, rows: Rows, k: int, way: Way, leaf: Leaf, deadline: Deadline) -> Found:
-    if way.matches is not None:
-        return scan_few(view, rows, k, way.matches, deadline)
-    if way.graph is None:
-        return _scan(view, rows, k, way.allowed, deadline)
-    return walk(view, way.graph, rows, k, leaf.ef, way.allowed, way.acorn)
 
 
 def rescored(view: SegmentView, way: Way, leaf: Leaf, found: Found, deadline: Deadline) -> Found:
@@ -269,25 +269,23 @@ def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
     return leaf.unindexed_bytes is not None and view.bytes_of(leaf.name) > leaf.unindexed_bytes
 
 
-def walk(
-    view: SegmentView,
-    graph: hnsw.Graph,
-    rows: Rows,
-    k: int,
-    ef: int,
-    allowed: Bits | None,
-    acorn: bool = False,
-) -> Found:
-    """Return the best `k` that a walk through the graph finds."""
-    matrix = next(rows.chunks(view.watermark))[1]
-    code, query, _kept = rows.query
-    ef = min(max(ef, k), view.watermark)
-    found = hnsw.search(graph, code, matrix, query, ef, k, allowed, view.ids, acorn=acorn)
-    return Found(view, found[0], found[1])
+def walk(view: SegmentView, graph: hnsw.Graph, way: Way, leaf: Leaf) -> Found:
+    """Return the best that a walk through the graph finds, by the column where that has the last
+    word."""
+    code, matrix, query = way.rows(leaf).whole(view.watermark)
+    k, final = way.candidates(leaf), None
+    if way.is_rescored(leaf):
+        final = hnsw.Final(*Rows(way.column, leaf.query).whole(view.watermark), k)
+    ef = min(max(leaf.ef, k), view.watermark)
+    k = leaf.k if final else k
+    offsets, distances, _ = hnsw.search(
+        graph, code, matrix, query, ef, k, way.allowed, view.ids, acorn=way.acorn, final=final
+    )
+    return Found(view, offsets, distances)
 
 
 def _scan(view: SegmentView, rows: Rows, k: int, allowed: Bits | None, deadline: Deadline) -> Found:
-    code, query, _kept = rows.query
+    code, query = rows.query.code, rows.query.form
     top = scan.TopK(k)
     for base, matrix in rows.chunks(view.watermark):
         for first in range(0, len(matrix), ROWS_A_BLOCK):
@@ -300,7 +298,7 @@ def _scan(view: SegmentView, rows: Rows, k: int, allowed: Bits | None, deadline:
 
 def scan_few(view: SegmentView, rows: Rows, k: int, matches: Offsets, deadline: Deadline) -> Found:
     """Compare these rows, ascending, and return the best `k`."""
-    code, query, _kept = rows.query
+    code, query = rows.query.code, rows.query.form
     top = scan.TopK(k)
     for base, matrix in rows.chunks(view.watermark):
         first, last = span(matches, base, base + len(matrix), view.watermark)

@@ -117,7 +117,7 @@ def _search_segment(view: SegmentView, alike: Leaf, party: _Party) -> None:
     for one, part in found:
         if one.error is None:
             one.found.append(part)
-            if way.is_rescored(one.leaf):
+            if way.graph is None and way.is_rescored(one.leaf):
                 _rescore(view, way, one, party)
 
 
@@ -132,13 +132,7 @@ Parts: TypeAlias = list[tuple[_Searching, Found]]
 
 
 def _walk_for_each(view: SegmentView, way: Way, graph: hnsw.Graph, party: _Party) -> Parts:
-    found = []
-    for one in party.going():
-        if party.goes_on(one):
-            rows, k = way.rows(one.leaf), way.candidates(one.leaf)
-            part = walk(view, graph, rows, k, one.leaf.ef, way.allowed, way.acorn)
-            found.append((one, part))
-    return found
+    return [(one, walk(view, graph, way, one.leaf)) for one in party.going() if party.goes_on(one)]
 
 
 def _scan_for_all(view: SegmentView, way: Way, party: _Party) -> Parts:

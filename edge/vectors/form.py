@@ -35,11 +35,13 @@ SCALED_TAIL = 8  # bytes of a scaled row's scale and sum of squares
 
 
 class Query(NamedTuple):
-    """What kernels compare with rows; `kept` holds whatever the form points to."""
+    """What kernels compare with rows; `kept` holds whatever the form points to, `block` what it
+    was made of: float32[k, stride], padded and, for cosine, normalised."""
 
     code: int
     form: NDArray[Any]
     kept: Any = None
+    block: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +101,35 @@ class Form:
 
     def query(self, vector: Floats) -> Query:
         """Return what kernels compare with the rows, of float32[dim] or of several [k, dim]."""
-        each = ENCODINGS[self.encoding].query(self._normal(np.atleast_2d(vector)))
+        block = self._normal(vector.reshape(-1, vector.shape[-1]))
+        each = ENCODINGS[self.encoding].query(block)
         if not self.many:
-            return Query(self.code, each[0])
+            return Query(self.code, each[0], None, block)
         words = (address_of(each), len(each), each.strides[0], 0)
-        return Query(self.code, np.array(words, np.int64), each)
+        return Query(self.code, np.array(words, np.int64), each, block)
 
     def queries(self, vectors: Sequence[Floats]) -> list[Query]:
         """Return `query` of each."""
         if self.many or not len(vectors):
             return [self.query(vector) for vector in vectors]
-        each = ENCODINGS[self.encoding].query(self._normal(np.stack(vectors)))
-        return [Query(self.code, form) for form in each]
+        block = self._normal(np.stack(vectors))
+        each = ENCODINGS[self.encoding].query(block)
+        return [Query(self.code, form, None, block[i : i + 1]) for i, form in enumerate(each)]
 
-    def padded(self, vector: Floats) -> Floats:
-        """Return float32[k, stride]: one vector or several as if they were stored."""
-        return self.decoded(self.rows(np.atleast_2d(vector)))
+    def as_stored(self, query: Query) -> Floats:
+        """Return float32[k, stride]: the vectors of `query` as if they were stored, decoded."""
+        assert query.block is not None
+        if self.encoding == FLOAT32:
+            return query.block
+        return self.decoded(ENCODINGS[self.encoding].encode(query.block)[:, : self.width])
 
     def _normal(self, vectors: Floats) -> Floats:
         """Return float32[n, stride]: padded and, where it is to be, normalised."""
         return self._padded(vectors, self.metric == COSINE and not self._is_normalised_late)
 
     def _padded(self, vectors: Floats, normalised: bool) -> Floats:
-        block = np.zeros((len(vectors), stride_of(self.dim)), np.float32)
-        rows.copy_padded(vectors, block)
-        if normalised:
-            rows.normalise(block)
-        return block
+        given = np.ascontiguousarray(vectors, np.float32)
+        return rows.padded(given, stride_of(self.dim), normalised)
 
 
 class Encoding(NamedTuple):

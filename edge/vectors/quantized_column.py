@@ -47,11 +47,8 @@ class Quantized:
         self.quantizer = quantizer
         self.matrix = matrix
         self._descriptors = None if starts is None else descriptors(starts, matrix)
-
-    @property
-    def code(self) -> int:
+        self.code = quantizer.code | (0 if starts is None else MULTI)
         """What kernels call the rows."""
-        return self.quantizer.code | (0 if self._descriptors is None else MULTI)
 
     @property
     def is_a_stand_in(self) -> bool:
@@ -68,10 +65,9 @@ class Quantized:
     def query(self, vectors: Floats) -> Query:
         """Return what kernels compare with the rows, of float32[k, stride] as the column's `Form`
         makes them before they are encoded."""
-        forms = [self.quantizer.query(vector) for vector in vectors]
         if self._descriptors is None:
-            return Query(self.code, forms[0])
-        each = np.stack(forms)
+            return Query(self.code, self.quantizer.query(vectors[0]))
+        each = np.stack([self.quantizer.query(vector) for vector in vectors])
         words: Any = (address_of(each), len(each), each.strides[0], 0)
         return Query(self.code, np.array(words, np.int64), each)
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edge_kernels.encodings import SLICED_HEADER
+from edge_kernels.encodings import PREFIX, SLICED_HEADER
 from edge_kernels.jit import (
     address_of,
+    bits_of_f32,
     call,
     door,
+    f32_of_bits,
     f32_of_int,
     fma8,
     inner,
@@ -44,6 +46,8 @@ CENTROIDS = 256
 ZERO = cast(float, np.float32(0))  # a bare 0.0 would be a float64 in a kernel
 HALF, ONE = cast(float, np.float32(0.5)), cast(float, np.float32(1))
 LEAST_STEP = cast(float, np.float32(1e-37))  # of which the inverse is finite
+TOP = cast(float, np.float32(127))
+WHOLE = cast(float, np.float32(3 << 22))  # a float32 from there on has no fraction
 _LANES = 8
 
 
@@ -119,6 +123,29 @@ def slice_query(
         raise ValueError(f"a form of {form.size} bytes for {numbers.size} numbers")
     times = np.array([spread], np.float32)
     call(_slice_query, address_of(form), address_of(numbers), address_of(fills), address_of(times))
+
+
+def code_query(
+    form: NDArray[np.uint8],
+    numbers: Floats,
+    step: NDArray[np.float32],
+    offset: Floats | None = None,
+) -> None:
+    """Write an INT8 query of `numbers` float32[stride], in place; `form` is all zeros but for what
+    this writes.
+
+    `step` float32[2] is what one is of a row's code, and the factor of a query whose codes have
+    the same. With an `offset` float32[stride], which is taken off first, they do have it. Without,
+    they have the step by which the greatest number is 127, and the factor is that times step[0].
+    ValueError if the shapes disagree.
+    """
+    if form.size < PREFIX + numbers.size or step.size != 2:
+        raise ValueError(f"a form of {form.size} bytes for {numbers.size} numbers")
+    if offset is not None and offset.shape != numbers.shape:
+        raise ValueError(f"an offset of {offset.size} numbers for {numbers.size}")
+    about = 0 if offset is None else address_of(offset)
+    words = address_of(numbers), numbers.size, address_of(step)
+    call(_code_query, address_of(form), *words, about)
 
 
 def _check_contiguous(*arrays: NDArray[Any]) -> None:
@@ -305,6 +332,38 @@ def _query_word(
             place = planes + gap * j
             store_i64(place, load_i64(place) | (((code >> j) & 1) << i))
     return total
+
+
+@inner
+def _own_step(numbers: int, count: int) -> float:
+    most = 0  # bits of floats without a sign are ordered as the floats are
+    for i in range(count):
+        most = max(most, load_i32(numbers + 4 * i) & 0x7FFFFFFF)
+    return max(f32_of_bits(most) / TOP, LEAST_STEP)
+
+
+@inner
+def _code(number: float) -> int:
+    """The whole number next to a float, of two the even one, from -127 to 127, in eight bits."""
+    return bits_of_f32(min(max(number, -TOP), TOP) + WHOLE)
+
+
+@door
+def _code_query(block: int) -> int:
+    form, numbers, count = load_i64(block), load_i64(block + 8), load_i64(block + 16)
+    of_rows, offset = load_i64(block + 24), load_i64(block + 32)
+    codes, step = form + PREFIX, load_f32(of_rows)
+    if offset != 0:
+        store_f32(form, load_f32(of_rows + 4))
+        for i in range(count):
+            about = load_f32(numbers + 4 * i) - load_f32(offset + 4 * i)
+            store_u8(codes + i, _code(about / step))
+        return 0
+    own = _own_step(numbers, count)
+    store_f32(form, step * own)
+    for i in range(count):
+        store_u8(codes + i, _code(load_f32(numbers + 4 * i) / own))
+    return 0
 
 
 @door

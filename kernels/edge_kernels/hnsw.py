@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -407,6 +407,16 @@ def _bits(bitset: Array, n: int) -> NDArray[np.bool_]:
 # --- searching -------------------------------------------------------------------------------
 
 
+class Final(NamedTuple):
+    """What the candidates of a walk are ranked by in the end: the best `candidates` of them, by
+    other rows for the same nodes."""
+
+    code: int
+    rows: Array
+    query: Array
+    candidates: int
+
+
 def search(
     graph: Graph,
     code: int,
@@ -418,6 +428,7 @@ def search(
     ids: NDArray[np.uint64] | None,
     limit_hops: int = 0,
     acorn: bool = False,
+    final: Final | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], bool]:
     """The approximately nearest `k` nodes to `query`, in one kernel call without the GIL.
 
@@ -430,6 +441,7 @@ def search(
     a tenth of the nearest.
     ids: uint64[>=n, 3], which decides ties; None lets the smaller offset win.
     limit_hops: the walk of level 0 stops after so many hops with the best so far; 0 is no limit.
+    final: ranks the candidates anew, and gives the distances; `ef` is raised to how many it takes.
 
     Returns (offsets uint32[<=k], distances float32[<=k], complete), sorted by (distance, id);
     complete is False if and only if limit_hops cut the walk short. ValueError for arrays that do
@@ -439,7 +451,8 @@ def search(
         return np.empty(0, np.uint32), np.empty(0, np.float32), True
     n = graph.n
     size = _check_search(n, code, rows, query, allowed, ids)
-    ef = min(max(ef, k), n)
+    ranked = (0, 0, 0, 0, 0) if final is None else _final_words(n, final, k)
+    ef = min(max(ef, k, ranked[-1]), n)
     here = _searcher
     here.prepare(n, graph.m0, ef)
     outcome = call(
@@ -458,9 +471,21 @@ def search(
         min(k, n),
         *here.outputs,
         acorn,
+        *ranked,
     )
     found = outcome & 0xFFFFFFFF
     return here.offsets[:found].copy(), here.distances[:found].copy(), outcome == found
+
+
+def _final_words(n: int, final: Final, k: int) -> tuple[int, int, int, int, int]:
+    """The arguments FINAL_MEASURE..CANDIDATES. ValueError if something does not fit."""
+    code, rows, query, candidates = final
+    size = check_rows(code, rows)
+    if len(rows) < n:
+        raise ValueError(f"final rows must be at least {n}")
+    check_query(code, query, size)
+    addresses = address_of_any(rows), size, address_of_any(query)
+    return measure_of(code), *addresses, min(max(candidates, k), n)
 
 
 def _check_search(

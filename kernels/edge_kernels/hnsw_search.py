@@ -47,8 +47,10 @@ ENTRY, TOP, VISITED, VISITED_BYTES, EPOCH, FRESH, DISTANCES, POOL, EF = range(64
 # ROWS address of rows of SIZE bytes; FIRST int32[n]; EPOCH address of an int64; POOL int64[EF];
 # FRESH int32[room] and DISTANCES float32[room] hold the nodes of one hop, room = room_of(m0).
 QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES, TWO_HOPS = range(136, 208, 8)
+FINAL_MEASURE, FINAL_ROWS, FINAL_SIZE, FINAL_QUERY, CANDIDATES = range(208, 248, 8)
 # ALLOWED and IDS may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is no limit;
-# TWO_HOPS is not 0 where only allowed nodes shall be measured.
+# OUT_OFFSETS uint32[EF] and OUT_DISTANCES float32[EF]; TWO_HOPS is not 0 where only allowed nodes
+# shall be measured; FINAL_MEASURE is not 0 where the best CANDIDATES are to be ranked by FINAL_*.
 
 _CUT_SHORT = 1 << 32  # added to the number of results
 ENOUGH = 64  # a hop over nodes that are not allowed looks no further once it has found so many
@@ -483,9 +485,23 @@ def _sort_ties(pool: int, count: int, ids: int, k: int) -> None:
         begin = end
 
 
+@inner
+def _rank_anew(graph: int, pool: int, count: int) -> None:
+    """Order the first `count` of POOL by their distances as FINAL_MEASURE has them."""
+    nodes, distances = load_i64(graph + OUT_OFFSETS), load_i64(graph + OUT_DISTANCES)
+    for at in range(count):
+        store_i32(nodes + 4 * at, node_of(load_i64(pool + 8 * at), 0))
+    measure, query = load_i64(graph + FINAL_MEASURE), load_i64(graph + FINAL_QUERY)
+    rows, size = load_i64(graph + FINAL_ROWS), load_i64(graph + FINAL_SIZE)
+    distances_of(measure, query, rows, size, nodes, count, distances)
+    for at in range(count):
+        distance, node = load_f32(distances + 4 * at), load_i32(nodes + 4 * at)
+        insert_sorted(pool, at, candidate_of(distance, node, 0))
+
+
 @door
 def search_door(graph: int) -> int:
-    """Nearest K of QUERY by (distance, id), to OUT_OFFSETS uint32[K] and OUT_DISTANCES float32[K].
+    """Nearest K of QUERY by (distance, id), to OUT_OFFSETS and OUT_DISTANCES.
 
     Returns how many were found, plus 1 << 32 if LIMIT cut the walk short. ENTRY must be a node.
     """
@@ -498,6 +514,9 @@ def search_door(graph: int) -> int:
     else:
         outcome = walk_allowed(graph, query, best, limit)
     pool, count = load_i64(graph + POOL), outcome & (_CUT_SHORT - 1)
+    if load_i64(graph + FINAL_MEASURE) != 0:
+        count = min(count, load_i64(graph + CANDIDATES))
+        _rank_anew(graph, pool, count)
     if load_i64(graph + IDS) != 0:
         _sort_ties(pool, count, load_i64(graph + IDS), k)
     offsets, distances = load_i64(graph + OUT_OFFSETS), load_i64(graph + OUT_DISTANCES)

@@ -17,10 +17,12 @@ from edge_kernels.jit import (
     address_of,
     call,
     door,
+    fill_bytes,
     inner,
     load_f32,
     load_i32,
     load_i64,
+    move_bytes,
     store_f32,
 )
 
@@ -60,11 +62,16 @@ def gather(src: Block, offsets: NDArray[np.uint32], out: Block) -> None:
         np.take(src, offsets, axis=0, out=out, mode="clip")
 
 
-def copy_padded(src: NDArray[np.float32], out: Block) -> None:
-    """Copy src [n, dim] into out [n, stride] and clear the padding."""
-    dim = src.shape[1]
-    out[:, :dim] = src
-    out[:, dim:] = 0
+def padded(src: NDArray[np.float32], stride: int, normalised: bool = False) -> Block:
+    """Return float32[n, stride], stride >= dim: src float32[n, dim], C-contiguous, then zeros; with
+    `normalised` divided as `normalise` does. ValueError if src is of another type or order."""
+    n, dim = src.shape
+    if dim > stride or src.dtype != np.float32 or not src.flags.c_contiguous:
+        raise ValueError(f"{src.dtype}[{n}, {dim}] cannot be padded to float32[{n}, {stride}]")
+    out = np.empty((n, stride), np.float32)
+    if n:
+        call(_pad, address_of(src), 4 * dim, address_of(out), n, 4 * stride, normalised)
+    return out
 
 
 # --- kernels ---------------------------------------------------------------------------------
@@ -87,14 +94,31 @@ def _all_finite(block: int) -> int:
     return (carried >> 31) ^ 1
 
 
+@inner
+def _normalise_one(row: int, size: int) -> None:
+    squared = -float32_dot(row, row, size)
+    if _needs_scaling(squared):
+        length = math.sqrt(squared)
+        for at in range(row, row + size, 4):
+            store_f32(at, load_f32(at) / length)
+
+
 @door
 def _normalise(block: int) -> int:
     rows, n, size = load_i64(block), load_i64(block + 8), load_i64(block + 16)
     for i in range(n):
-        row = rows + i * size
-        squared = -float32_dot(row, row, size)
-        if _needs_scaling(squared):
-            length = math.sqrt(squared)
-            for at in range(row, row + size, 4):
-                store_f32(at, load_f32(at) / length)
+        _normalise_one(rows + i * size, size)
+    return 0
+
+
+@door
+def _pad(block: int) -> int:
+    source, given, out = load_i64(block), load_i64(block + 8), load_i64(block + 16)
+    n, size, normalised = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
+    for i in range(n):
+        row = out + i * size
+        move_bytes(row, source + i * given, given)
+        fill_bytes(row + given, 0, size - given)
+        if normalised != 0:
+            _normalise_one(row, size)
     return 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_kernels import encode
-from edge_kernels.encodings import SLICED_HEADER
+from edge_kernels.encodings import PREFIX, SLICED_HEADER
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -158,3 +158,43 @@ def test_slice_query_refuses_what_does_not_fit() -> None:
         encode.slice_query(form, np.zeros(128, np.float32), fills[:1], 0.0)
     with pytest.raises(ValueError, match="numbers"):
         encode.slice_query(form[:-8], np.zeros(128, np.float32), fills, 0.0)
+
+
+# --- codes of a query ------------------------------------------------------------------------
+
+
+def codes_of(numbers: np.ndarray, step: np.float32) -> np.ndarray:
+    return np.clip(np.rint(numbers / step), -127, 127)
+
+
+@given(st.integers(1, 6), st.integers(0, 1 << 20), st.booleans())
+def test_a_query_of_codes_is_its_numbers_by_the_step(turns: int, seed: int, apart: bool) -> None:
+    rng = np.random.default_rng(seed)
+    numbers = (rng.standard_normal(16 * turns) * 10.0 ** rng.integers(-8, 8)).astype(np.float32)
+    offset = rng.standard_normal(16 * turns).astype(np.float32) if apart else None
+    step = np.array([0.01, 7.5], np.float32)
+    form = np.zeros(PREFIX + 32 * -(-turns // 2), np.uint8)
+    encode.code_query(form, numbers, step, offset)
+    factor, codes = form[:4].view(np.float32)[0], form[PREFIX:].view(np.int8)
+    own = step[0] if apart else np.abs(numbers).max() / np.float32(127)
+    about = numbers if offset is None else numbers - offset
+    assert (codes[: len(numbers)] == codes_of(about, own)).all()
+    assert not codes[len(numbers) :].any()
+    assert factor == (step[1] if apart else step[0] * own)
+
+
+def test_a_query_of_zeros_has_codes_of_zeros() -> None:
+    form = np.zeros(PREFIX + 32, np.uint8)
+    encode.code_query(form, np.zeros(32, np.float32), np.ones(2, np.float32))
+    assert not form[PREFIX:].any()
+
+
+def test_code_query_refuses_what_does_not_fit() -> None:
+    form, numbers = np.zeros(PREFIX + 32, np.uint8), np.zeros(32, np.float32)
+    step = np.ones(2, np.float32)
+    with pytest.raises(ValueError, match="form"):
+        encode.code_query(form[:-1], numbers, step)
+    with pytest.raises(ValueError, match="form"):
+        encode.code_query(form, numbers, step[:1])
+    with pytest.raises(ValueError, match="offset"):
+        encode.code_query(form, numbers, step, numbers[:16])

@@ -342,3 +342,40 @@ def test_a_search_refuses_rows_and_queries_of_another_code(walked):
     with pytest.raises(ValueError, match="unknown"):
         found(graph, 99 << 8, rows, rows[0])
     assert encodings.is_known(EUCLID | MULTI)
+
+
+# --- candidates ranked by other rows ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("candidates", [1, K, 33, 5000])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_candidates_are_ranked_by_the_final_rows(walked, candidates, share):
+    rows, graph = walked
+    ids = np.zeros((4000, 3), np.uint64)
+    ids[:, 2] = np.random.default_rng(1).permutation(4000)
+    flags = np.random.default_rng(3).random(4000) < share
+    allowed = None if share == 1 else bits.from_offsets(4000, np.flatnonzero(flags).astype("u4"))
+    others = encoded(FLOAT16, clustered(4000, 16, seed=8).round())  # with ties
+    code = code_of(EUCLID, FLOAT16)
+    for seed in range(5):
+        query = query_of(FLOAT32, clustered(1, 16, seed)[0])
+        last = query_of(FLOAT16, clustered(1, 16, seed + 50)[0].round())
+        wide = max(K, candidates)
+        near = hnsw.search(graph, EUCLID, rows, query, max(64, wide), wide, allowed, ids)[0]
+        top = scan.TopK(K)
+        scan.scan_list(code, last, others, 0, np.sort(near), ids, top)
+        final = hnsw.Final(code, others, last, candidates)
+        found = hnsw.search(graph, EUCLID, rows, query, 64, K, allowed, ids, final=final)
+        offsets, distances = top.finish()
+        assert found[0].tolist() == offsets.tolist()
+        assert found[1].tobytes() == distances.tobytes()
+
+
+def test_final_rows_that_do_not_fit_are_refused(walked):
+    rows, graph = walked
+    query = query_of(FLOAT32, clustered(1, 16)[0])
+    for wrong in ((rows[:100], query), (rows, query[:8]), (rows[:, :8], query)):
+        with pytest.raises(ValueError, match="must be"):
+            hnsw.search(
+                graph, EUCLID, rows, query, 8, 8, None, None, final=hnsw.Final(EUCLID, *wrong, 8)
+            )

@@ -102,16 +102,25 @@ def test_gather_takes_rows_in_the_given_order() -> None:
 
 
 @pytest.mark.parametrize("dim", [1, 15, 16, 17, 31, 32])
-def test_copy_padded_clears_the_padding(dim: int) -> None:
+def test_padding_is_zeros(dim: int) -> None:
     source = np.random.default_rng(dim).standard_normal((7, dim)).astype(np.float32)
-    out = np.full((7, -(-dim // 16) * 16), np.nan, np.float32)
-    rows.copy_padded(source, out)
-    assert (out == padded(source)).all()
+    stride = -(-dim // 16) * 16
+    assert (rows.padded(source, stride) == padded(source)).all()
+    normalised = padded(source)
+    rows.normalise(normalised)
+    assert (rows.padded(source, stride, normalised=True) == normalised).all()
+
+
+def test_only_plain_float32_rows_are_padded() -> None:
+    block = np.zeros((4, 32), np.float32)
+    for wrong in (block[:, ::2], block.astype(np.float64), block):
+        with pytest.raises(ValueError, match="padded"):
+            rows.padded(wrong, 16)
 
 
 def test_empty_blocks() -> None:
     empty = np.empty((0, 16), np.float32)
     rows.normalise(empty)
-    rows.copy_padded(np.empty((0, 3), np.float32), empty)
+    assert rows.padded(np.empty((0, 3), np.float32), 16).shape == (0, 16)
     rows.gather(empty, np.empty(0, np.uint32), empty)
     assert rows.all_finite(empty)

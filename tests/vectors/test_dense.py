@@ -184,7 +184,7 @@ def test_stored_rows_are_padded_and_normalised_only_for_cosine(metric: int) -> N
     assert np.allclose(stored[:, :3], expected)
     assert not stored[:, 3:].any()
     assert np.array_equal(form.query(vectors[0]).form, stored[0])
-    assert np.array_equal(form.padded(vectors[0]), stored[:1])
+    assert np.array_equal(form.as_stored(form.query(vectors[0])), stored[:1])
     assert vectors[0].tolist() == [3.0, 4.0, 0.0]
 
 

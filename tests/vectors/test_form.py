@@ -118,7 +118,7 @@ def reference(form: Form, query: Floats, rows: Floats) -> NDArray[np.float64]:
 
 
 def scores(form: Form, query: Floats, stored: Any) -> Floats:
-    code, asked, _kept = form.query(query)
+    code, asked = form.query(query)[:2]
     everything = np.arange(len(stored), dtype=np.uint32)
     found = scan.distances(code, asked, np.ascontiguousarray(stored), 0, everything)
     return to_score(code, found)
@@ -164,7 +164,7 @@ def test_a_query_of_several_is_a_descriptor_of_each(metric: int, encoding: int) 
     assert (several.width, several.dtype) == (single.width, single.dtype)
     vectors = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     for asked in (vectors, vectors[0]):
-        code, words, kept = several.query(asked)
+        code, words, kept, _ = several.query(asked)
         each = [single.query(row).form for row in np.atleast_2d(asked)]
         assert code == several.code
         assert np.array_equal(kept, each)
@@ -196,8 +196,8 @@ def test_what_quantizers_take_is_padded_and_for_cosine_of_length_one(
     wanted = unit(vectors) if metric == COSINE else vectors
     assert np.allclose(taken[:, :5], wanted, rtol=1 / 250, atol=1e-2)
     assert not taken[:, 5:].any()
-    assert np.array_equal(form.padded(vectors[0]), taken[:1])
-    assert np.array_equal(form.padded(vectors), taken)
+    assert np.array_equal(form.as_stored(form.query(vectors[0])), taken[:1])
+    assert np.array_equal(form.as_stored(form.query(vectors)), taken)
 
 
 def test_uint8_cuts_off_and_keeps_to_its_range() -> None:

@@ -166,7 +166,7 @@ def test_kernels_find_the_vectors_where_descriptors_say(metric: int, encoding: i
     assert isinstance(block, Ragged)
     built = BuiltMulti(form, block.starts, block.parts[0], None)
     for query in (points[1], points[0]):
-        code, words, held = form.query(np.array(query, np.float32))
+        code, words, held, _ = form.query(np.array(query, np.float32))
         wanted = [nearest_of_each(metric, query, vectors) for vectors in kept]
         for each in (column, built):
             [(base, rows)] = each.chunks(6)

@@ -15,6 +15,7 @@ import numpy as np
 from edge.vectors.quantizers.axes import Pulse
 from edge.vectors.quantizers.sliced import mean_of
 from edge.vectors.quantizers.stored import Arrays, Floats, Matrix, read_floats, thinned
+from edge_kernels import encode
 from edge_kernels.encodings import (
     COSINE,
     DOT,
@@ -66,19 +67,8 @@ class Scalar:
         Where only products count, a query has the step that suits it; else it has that of rows.
         """
         out = np.zeros(PREFIX + self.row_bytes, np.uint8)
-        with np.errstate(over="ignore"):
-            about, step, factor = self._asked(vector)
-            out.view(np.int8)[PREFIX : PREFIX + len(vector)] = _codes(about, step)
-        out[:4].view(np.float32)[0] = factor
+        encode.code_query(out, vector, self._steps, self._padded if self._has_offset else None)
         return out
-
-    def _asked(self, vector: Floats) -> tuple[Floats, np.float32, np.float32]:
-        """Return what is coded of a query, its step and its factor."""
-        if self._has_offset:
-            factor = self.step * self.step if self.metric == EUCLID else self.step
-            return vector - self._padded, self.step, factor
-        step = max(np.float32(max(vector.max(), -vector.min()) / TOP), LEAST_STEP)
-        return vector, step, self.step * step
 
     def arrays(self) -> dict[str, Matrix]:
         """Return all that was learnt."""
@@ -87,6 +77,13 @@ class Scalar:
     @property
     def _has_offset(self) -> bool:
         return self.metric in (EUCLID, MANHATTAN)
+
+    @cached_property
+    def _steps(self) -> Floats:
+        """The step, and the factor of a query that has the same."""
+        with np.errstate(over="ignore", under="ignore"):
+            factor = self.step * self.step if self.metric == EUCLID else self.step
+        return np.array([self.step, factor], np.float32)
 
     @cached_property
     def _padded(self) -> Floats:
