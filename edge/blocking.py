@@ -24,6 +24,9 @@ from typing import Any, Self, cast
 from numpy.typing import NDArray
 
 from edge import names
+from edge.archive import restore, writing
+from edge.archive.incoming import made_ready
+from edge.archive.writing import Snapshot
 from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.groups import GroupsResult, QueryGroupsRequest
@@ -51,7 +54,7 @@ from edge.query.answer import Request, Retrieve, answer, deadline_of
 from edge.segment.view import ShardView
 from edge.store.info import info_of
 from edge.store.optimization import Job
-from edge.store.store import Store, Submission
+from edge.store.store import Held, Store, Submission
 
 __all__ = ["EdgeShard", *names.__all__]
 
@@ -305,6 +308,56 @@ class EdgeShard(Reads):
             built = job.run(store.storage, _no_pulse)
         with _whole(store):
             store.finish(job, built)
+
+    # -- snapshots
+
+    def create_snapshot(self, path: str | Path) -> Snapshot:
+        """Write the shard as it is now to a new file; see `edge.EdgeShard.create_snapshot`."""
+        return self._written(path, None)
+
+    def create_partial_snapshot(self, manifest: Mapping[str, Any], path: str | Path) -> Snapshot:
+        """Write what the shard with this `snapshot_manifest` lacks; see
+        `edge.EdgeShard.create_partial_snapshot`."""
+        return self._written(path, manifest)
+
+    def _written(self, path: str | Path, base: Mapping[str, Any] | None) -> Snapshot:
+        folder, name = restore.folder_of(path)
+        with self._held() as (store, held), _defects_named("snapshot"):
+            return writing.create(store.storage, held, folder, name, base)
+
+    def snapshot_manifest(self) -> dict[str, Any]:
+        """Return, as JSON has it, what the shard has, for another to make a partial snapshot by."""
+        with self._held() as (store, held), _defects_named("snapshot"):
+            return writing.manifest_of(store.storage, held)
+
+    @contextmanager
+    def _held(self) -> Iterator[tuple[Store, Held]]:
+        with self._locked() as store:
+            held = store.hold()
+        try:
+            yield store, held
+        finally:
+            with self._lock:
+                if self._open:
+                    store.let_go(held)
+
+    @staticmethod
+    def unpack_snapshot(snapshot_path: str | Path, target_path: str | Path) -> None:
+        """Unpack a full snapshot to a folder; see `edge.EdgeShard.unpack_snapshot`."""
+        with _defects_named("snapshot"):
+            restore.unpack_snapshot(snapshot_path, target_path)
+
+    def update_from_snapshot(
+        self, snapshot_path: str | Path, tmp_dir: str | Path | None = None
+    ) -> int:
+        """Let the shard become what a snapshot holds; see `edge.EdgeShard.update_from_snapshot`."""
+        with self._locked() as store, self._held() as (_, held), _defects_named("snapshot"):
+            with restore.brought_in(store.storage, snapshot_path, held.manifest) as incoming:
+                number = store.numbers(incoming.numbers, incoming.manifest.next_segment)
+                ready = made_ready(store.storage, incoming, number, store.config)
+                with _whole(store):
+                    store.become(ready)
+            return ready.sequence
 
     # -- reading
 

@@ -10,6 +10,7 @@
           OutOfOrder         an update of a source that comes before the one ahead of it
         AlreadyExists        create() found data, or a name is taken
         NotFound             load() found no data, or an operation names a point that is not there
+        WrongBase            a partial snapshot that is a difference to something else
       ShardError             the shard cannot serve this now
         ShardClosed          used before open() or after close(), or in a child made by fork
         ShardBusy            more requests wait than the shard admits
@@ -89,6 +90,12 @@ class NotFound(CallerError):
     """`load` found no shard in the folder, or an operation names a point that is not there."""
 
     code = "not-found"
+
+
+class WrongBase(CallerError):
+    """A partial snapshot that is the difference to something else than the shard holds."""
+
+    code = "wrong-base"
 
 
 class ShardError(EdgeError):

@@ -1,5 +1,6 @@
 """The public names that both facades hand out, in one list."""
 
+from edge.archive.writing import Snapshot
 from edge.errors import (
     ActorCrashed,
     AlreadyExists,
@@ -21,6 +22,7 @@ from edge.errors import (
     UnknownField,
     UnknownVector,
     ValidationError,
+    WrongBase,
     WrongDimension,
 )
 from edge.model.bm25 import Bm25
@@ -273,6 +275,7 @@ __all__ = [
     "ShardLocked",
     "ShardReadOnly",
     "SliceCondition",
+    "Snapshot",
     "SnowballLanguage",
     "SnowballParams",
     "SparseVector",
@@ -294,5 +297,6 @@ __all__ = [
     "ValidationError",
     "ValuesCount",
     "VectorStorageDatatype",
+    "WrongBase",
     "WrongDimension",
 ]

@@ -28,6 +28,8 @@ from edge.actors.feed import Change, Subscription
 from edge.actors.query import QueryActor
 from edge.actors.supervisor import Supervisor
 from edge.actors.threads import Threads, Work, outlast
+from edge.archive import restore
+from edge.archive.writing import Snapshot
 from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.groups import GroupsResult, QueryGroupsRequest
@@ -348,6 +350,52 @@ class EdgeShard(Reads):
         `background_optimizer=False`.
         """
         return await self._actors.optimizer.optimize()
+
+    # -- snapshots
+
+    async def create_snapshot(self, path: str | Path) -> Snapshot:
+        """Write the shard as it is now to the new file `path`, a tar; writes go on meanwhile.
+
+        `unpack_snapshot` makes a shard of it, `update_from_snapshot` takes a shard's place with it.
+        Raises AlreadyExists where there is a file; StorageFault, StorageFull.
+        """
+        return await self._actors.snapshot.create(path, None)
+
+    async def create_partial_snapshot(
+        self, manifest: Mapping[str, Any], path: str | Path
+    ) -> Snapshot:
+        """As `create_snapshot`, but only what the shard with this `snapshot_manifest` lacks; only
+        that one can be updated from it. ValidationError where the manifest is none."""
+        return await self._actors.snapshot.create(path, manifest)
+
+    async def snapshot_manifest(self) -> dict[str, Any]:
+        """Return, as JSON has it, what the shard has, for another to make a partial snapshot by."""
+        return await self._actors.snapshot.manifest()
+
+    @staticmethod
+    async def unpack_snapshot(snapshot_path: str | Path, target_path: str | Path) -> None:
+        """Unpack a full snapshot to the folder `target_path`, which must not be there or be empty;
+        `load` opens it. There is all of it or none.
+
+        Raises NotFound, AlreadyExists, CorruptData, ValidationError, WrongBase (of a partial
+        snapshot), LimitExceeded, StorageFault, StorageFull.
+        """
+        await to_thread.run_sync(restore.unpack_snapshot, snapshot_path, target_path)
+
+    async def update_from_snapshot(
+        self, snapshot_path: str | Path, tmp_dir: str | Path | None = None
+    ) -> int:
+        """Let the shard become what a snapshot holds, full or partial; return its last operation.
+
+        Whatever happens meanwhile, the folder holds the old shard or the new one. What the shard
+        held, and what is written before the switch, is gone; views that are held stay as they are,
+        and whoever follows is told to begin anew. How the shard is run (durability, limits,
+        `LOCAL` in `edge.model.config`) stays as it is. `tmp_dir` is there for programs that give
+        one: what comes is unpacked in the shard's own folder, where one rename takes it.
+
+        Raises as `unpack_snapshot` does; WrongBase where a partial one is made for another shard.
+        """
+        return await self._actors.snapshot.update(snapshot_path)
 
     # -- reading
 

@@ -4,7 +4,7 @@ Invariants
 - Used on the event loop. A subscription gets every operation that is applied after the view it was
   begun with, each once, in order of sequence.
 - Nobody who is slow holds up the writer: a subscription that falls `MOST_BYTES` behind is ended,
-  and says so to its reader.
+  and says so to its reader; so is every one when the shard becomes what a snapshot held.
 """
 
 from __future__ import annotations
@@ -61,14 +61,21 @@ class Subscription:
         self._bytes = 0
         self._arrival = anyio.Event()
         self._ended = False
-        self._lagged = False
+        self._lagged = ""
+        """Why what comes is not all there is."""
 
     def begin_with(self, view: ShardView) -> None:
         """Begin with a newer view: what was left until now led to it."""
         self.view = view
         self._waiting.clear()
         self._bytes = 0
-        self._lagged = False
+        self._lagged = ""
+
+    def lag(self, why: str) -> None:
+        """Give nothing more: what would come is not what follows."""
+        self._lagged = why
+        self._waiting.clear()
+        self._arrival.set()
 
     def put(self, change: Change) -> None:
         """Leave a change."""
@@ -76,11 +83,10 @@ class Subscription:
             return
         self._bytes += len(change.body)
         if self._bytes > MOST_BYTES:
-            self._lagged = True
-            self._waiting.clear()
+            self.lag(f"more than {MOST_BYTES} bytes of changes were not read")
         else:
             self._waiting.append(change)
-        self._arrival.set()
+            self._arrival.set()
 
     def end(self) -> None:
         """Give no more than what waits."""
@@ -91,12 +97,11 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Change:
-        """Return the next change. Raises ShardBusy where the reader was too slow to be served."""
+        """Return the next change. Raises ShardBusy where the reader was too slow to be served, or
+        the shard became what a snapshot held."""
         while not self._waiting:
             if self._lagged:
-                raise ShardBusy(
-                    f"more than {MOST_BYTES} bytes of changes were not read; begin anew"
-                )
+                raise ShardBusy(f"{self._lagged}; begin anew")
             if self._ended:
                 raise StopAsyncIteration
             self._arrival = anyio.Event()
@@ -130,6 +135,11 @@ class Feed:
         for change in changes:
             for listener in self._listeners:
                 listener.put(change)
+
+    def break_off(self, why: str) -> None:
+        """Nobody's next change follows on what they have."""
+        for subscription in self._subscriptions:
+            subscription.lag(why)
 
     def end(self) -> None:
         """The shard is closed: nothing more will come."""

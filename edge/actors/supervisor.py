@@ -23,7 +23,7 @@ from anyio import CancelScope
 from edge.actors.feed import Feed
 from edge.actors.optimizer import Optimizer
 from edge.actors.query import QueryActor
-from edge.actors.snapshot import Snapshot
+from edge.actors.snapshot import SnapshotActor
 from edge.actors.threads import Threads, outlast
 from edge.actors.watch import Watch
 from edge.actors.writer import Writer
@@ -61,7 +61,7 @@ class Supervisor:
         self.writer = Writer(store, self.watch, self.feed, thread, waiting)
         background = store.settings.background_optimizer
         self.optimizer = Optimizer(store, self.watch, self.writer, background)
-        self.snapshot = Snapshot()
+        self.snapshot = SnapshotActor(store, self.writer)
         self.query = QueryActor(self.watch, places, waiting)
         self.failures: dict[str, str] = {}
         optimizer, snapshot, query, writer = self.optimizer, self.snapshot, self.query, self.writer

@@ -41,6 +41,7 @@ class Writer:
         self._watch = watch
         self._thread = thread
         self._mailbox: Mailbox[WriterRequest, Any] = Mailbox(capacity)
+        self._lineage = store.lineage
 
     async def update(self, submission: Submission) -> int:
         """Carry out one operation; return its sequence number."""
@@ -121,6 +122,9 @@ class Writer:
 
     def _answer(self, batch: list[Waiting], outcomes: list[Any]) -> None:
         self._watch.publish(self._store.view)
+        if self._lineage != self._store.lineage:
+            self._lineage = self._store.lineage
+            self._feed.break_off("the shard was updated from a snapshot")
         self._feed.publish(starmap(Change, self._store.take_changes()))
         for ask, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):

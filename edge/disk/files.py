@@ -15,11 +15,13 @@ LOCK: Final = "LOCK"
 MANIFEST: Final = "manifest"
 MANIFEST_NEW: Final = "manifest.tmp"
 WAL: Final = "wal"
+INCOMING: Final = "incoming"
 SYNCED: Final = "synced"
 SEGMENTS: Final = "segments"
 
 _NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _LOG = re.compile(r"([0-9]{8,19})\.log")
+_LOG_FOLDER = re.compile(r"wal(?:-[0-9]{8,19})?")
 _ROLE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -51,6 +53,16 @@ def parent(name: str) -> str:
 def join(folder: str, name: str) -> str:
     """`folder/name`, or `name` where the folder is the shard folder itself ("")."""
     return f"{folder}/{name}" if folder else name
+
+
+def log_folder(number: int) -> str:
+    """The folder of the write-ahead log that came with a snapshot; a shard's first log is WAL."""
+    return f"{WAL}-{number:08d}"
+
+
+def is_log_folder(name: str) -> bool:
+    """True if `name` is the name of a folder of log files."""
+    return _LOG_FOLDER.fullmatch(name) is not None
 
 
 def log_file(folder: str, number: int) -> str:

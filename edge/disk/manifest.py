@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -49,7 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     all operations up to `sequence` are in the segments; the log must reach at least `durable`
     (sync it before the manifest is stored, and keep `durable >= sequence`). `config`, `schema`
     and `marks` are bytes that the room of the model owns, those of `sequence`; `births` the
-    operation that made each vector name that the shard was not made with.
+    operation that made each vector name that the shard was not made with. `log` is the folder of
+    the log that goes on from `sequence`.
     """
 
     generation: int
@@ -62,6 +64,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     schema: bytes = b""
     marks: bytes = b""
     births: dict[str, int] = {}
+    log: str = files.WAL
 
     def files(self) -> list[FileEntry]:
         """Every file of every segment."""
@@ -108,6 +111,8 @@ def _checked(body: memoryview, path: str) -> Manifest:
     for entry in manifest.files():
         if not files.is_name(entry.name) or not entry.name.startswith(f"{files.SEGMENTS}/"):
             raise CorruptData(f"the manifest names {entry.name!r}", path, _HEAD.size)
+    if not files.is_log_folder(manifest.log):
+        raise CorruptData(f"the manifest names the log {manifest.log!r}", path, _HEAD.size)
     return manifest
 
 
@@ -120,7 +125,9 @@ def load(storage: Storage) -> Manifest | None:
     path = f"{storage.path}/{files.MANIFEST}"
     if storage.exists(files.MANIFEST):
         return decode(storage.read(files.MANIFEST), path)
-    if storage.list(files.SEGMENTS) or wal.holds_records(storage):
+    if storage.list(files.SEGMENTS) or any(
+        map(partial(wal.holds_records, storage), _logs(storage))
+    ):
         raise CorruptData("the manifest is missing, but there is data", path)
     return None
 
@@ -174,16 +181,23 @@ def _new_folders(manifest: Manifest, previous: Manifest | None) -> list[str]:
     return [*below, ""] if below and not known else below
 
 
+def _logs(storage: Storage) -> list[str]:
+    return [name for name in storage.list("") if files.is_log_folder(name)]
+
+
 def orphans(storage: Storage, manifest: Manifest) -> list[str]:
     """Files and whole segment folders that `manifest` does not name, sorted.
 
     What a crash left half made, and what was replaced. `storage.remove_tree` takes each of them.
-    Only the manifest's own leftovers and what lies in the segments' folder count; anything else
-    in the shard's folder is not ours to judge.
+    Only the manifest's own leftovers, logs of other days, what came with a snapshot and was not
+    taken over, and what lies in the segments' folder count; anything else in the shard's folder
+    is not ours to judge.
     """
     named = {entry.name for entry in manifest.files()}
     live = {files.parent(name) for name in named}
-    found = [files.MANIFEST_NEW] if storage.exists(files.MANIFEST_NEW) else []
+    leftovers = (files.MANIFEST_NEW, files.INCOMING)
+    found = [name for name in leftovers if storage.exists(name)]
+    found += [name for name in _logs(storage) if name != manifest.log]
     for folder in (f"{files.SEGMENTS}/{name}" for name in storage.list(files.SEGMENTS)):
         if folder in live:
             inside = (f"{folder}/{name}" for name in storage.list(folder))

@@ -8,6 +8,7 @@ foot and the name. So every byte is covered, and a file in another's place is fo
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Iterable
@@ -172,6 +173,32 @@ class SealedFile:
     def map(self) -> memoryview:
         """The data as a read-only mapping, not checked."""
         return self._storage.map(self.name)[: self.length]
+
+
+def identity(storage: Storage, entry: FileEntry) -> str:
+    """What tells the file's contents from any other's, whatever its name: the blake2b, 32 hex
+    digits, of its foot, which holds the checksums of all blocks. Raises CorruptData, StorageFault.
+    """
+    return hashlib.blake2b(read_foot(storage, entry, entry.name), digest_size=16).hexdigest()
+
+
+def named(entry: FileEntry, foot: bytes, name: str) -> FileEntry:
+    """The entry of the same file, whose foot this is, under another name."""
+    return FileEntry(name, entry.length, _checksum(name, foot))
+
+
+def read_foot(storage: Storage, entry: FileEntry, at: str) -> bytes:
+    """The foot of the file of `entry`, which may lie at another place. Raises CorruptData where
+    it is not the one that was sealed, or the file is not as long; StorageFault."""
+    path = f"{storage.path}/{at}"
+    if storage.size(at) != entry.length:
+        raise CorruptData(f"the file has {storage.size(at)} bytes, not {entry.length}", path)
+    tail = storage.pread(at, max(0, entry.length - _TAIL.size), _TAIL.size)
+    length = _TAIL.unpack(tail)[3] if len(tail) == _TAIL.size else entry.length
+    foot = storage.pread(at, length, entry.length - length) if length < entry.length else b""
+    if _checksum(entry.name, foot) != entry.checksum:
+        raise CorruptData("the file's foot is not the one that was sealed", path, length)
+    return foot
 
 
 def _tail(storage: Storage, entry: FileEntry, kind: bytes, path: str) -> tuple[int, int]:

@@ -126,6 +126,9 @@ class Storage(Protocol):
     def free_bytes(self) -> int:
         """Bytes that the file system would still give us."""
 
+    def foreign(self, folder: str, /) -> Storage:
+        """The files below `folder`, under whatever names others gave them."""
+
     def lock(self) -> None:
         """Take the shard for this object alone, or raise ShardLocked."""
 
@@ -415,6 +418,10 @@ class DiskStorage:
         except OSError as error:
             raise fault_of(error, self.path) from error
         return figures.f_bavail * figures.f_frsize
+
+    def foreign(self, folder: str, /) -> DiskStorage:
+        """See Storage."""
+        return DiskStorage(self._at(folder), files.is_foreign_name)
 
     def lock(self) -> None:
         """See Storage. The lock is the system's (flock): it ends with the process, whatever the

@@ -379,6 +379,17 @@ class Wal:
         """Where the next record will stand in the newest file."""
         return self._size
 
+    def extent(self, first: int) -> list[tuple[str, int]]:
+        """The bare name and the bytes of each file that holds records from `first` to the newest;
+        of the newest file at least, which says where the log goes on.
+
+        What these bytes are now they stay: files only grow, until `drop_before` removes them.
+        """
+        self._finish_replay()
+        logs = self._logs[self._index_of(first) :]
+        sizes = [log.size for log in logs[:-1]] + [self._size]
+        return [(log.name.rpartition("/")[2], size) for log, size in zip(logs, sizes, strict=True)]
+
     def disown(self, end: int) -> None:
         """After a failed sync: cut the records from `end` of the newest file on, which were
         refused because of it. If that fails too, the next open may find them, whole."""
@@ -533,6 +544,8 @@ class Wal:
 
     def drop_before(self, sequence: int) -> None:
         """Delete the files in which all records are older than `sequence`."""
+        if len(self._logs) < 2 or self._logs[1].first > sequence:
+            return
         if self._writer is None:
             self._mended()
         while len(self._logs) > 1 and self._logs[1].first <= sequence:

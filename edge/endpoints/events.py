@@ -29,6 +29,10 @@ CHANGE: Final = b"change"
 HEALTH: Final = b"health"
 
 
+BROKEN_OFF: Final = 2**63 - 1
+"""The sequence of a change that is none: what was sent before does not go on."""
+
+
 class Changed(Header, frozen=True, tag="change"):
     """An operation was applied; the next frame is its body."""
 
@@ -88,7 +92,8 @@ class Events:
             async for change in subscription:
                 header = encode(Changed(change.sequence))
                 self._serving.send("events", [CHANGE, header, change.body])
-        except ShardBusy:  # behind: what is left out shows in the sequence
+        except ShardBusy:  # behind, or the shard became another: nothing follows on what was sent
+            self._serving.send("events", [CHANGE, encode(Changed(BROKEN_OFF)), b""])
             return
         finally:
             writer.unfollow(subscription)

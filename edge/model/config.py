@@ -354,6 +354,22 @@ def adopted(provided: EdgeConfig, persisted: EdgeConfig) -> EdgeConfig:
     return _merged(replace(provided, **named), persisted)
 
 
+LOCAL = (
+    "max_search_threads",
+    "durability",
+    "sync_interval_ms",
+    "background_optimizer",
+    "checkpoint_bytes",
+    "limits",
+)
+"""What belongs to the program that opens a shard, and not to what is stored in it."""
+
+
+def with_local(config: EdgeConfig, local: EdgeConfig) -> EdgeConfig:
+    """The config of a shard that came from elsewhere, run as `local` says."""
+    return replace(config, **{name: getattr(local, name) for name in LOCAL})
+
+
 def _merged(first: S, second: S) -> S:
     """`first`, with what it leaves None taken from `second`; optimizers field by field."""
     taken: dict[str, Any] = {}

@@ -58,6 +58,8 @@ class Job:
     vectors: Mapping[VectorKey, VectorParams]
     settings: Settings
     schema: Schema = field(default_factory=dict)
+    lineage: int = 0
+    """Of which shard its sources are: one that became another has no use for it."""
 
     def run(self, storage: Storage, pulse: Pulse) -> Built | None:
         """Build the new segment; None when nothing of the sources lives. Shares no state."""

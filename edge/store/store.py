@@ -10,6 +10,7 @@ Invariants
 - After a failed sync, or a manifest that may or may not be in place, nothing more is written: what
   the disk holds is no longer known. Where only space ran out, everything stays as it was.
 - What was refused is in no view and, as far as the disk can still be written, not in the log.
+- What is held stays: no file that a `Held` names is removed before it is let go.
 """
 
 from __future__ import annotations
@@ -90,6 +91,16 @@ class Submission:
         fields.instance_or_none(self.mark, "mark", Mark)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """The shard as it was after operation `sequence`, by its files: the segments that the manifest
+    names, and of the log's files (bare name, bytes) the first so many bytes."""
+
+    manifest: Manifest
+    log: tuple[tuple[str, int], ...]
+    sequence: int
+
+
 class Store:
     """See the module's invariants. Made by `create`, `load` or `open_or_create`."""
 
@@ -106,6 +117,9 @@ class Store:
         self.is_followed = False
         """Whether `changes` are kept."""
         self._changes: list[tuple[int, bytes]] = []
+        self._held: list[Held] = []
+        self.lineage = 0
+        """Grows when the shard becomes another: what was planned or read before is of no use."""
         schema = decode_schema(state.schema)
         marks = decode_marks(state.marks)
         self.durable = ShardView(
@@ -385,6 +399,7 @@ class Store:
             self._known_vectors(base),
             self.settings,
             self.view.schema,
+            self.lineage,
         )
 
     def _known_vectors(self, durable: ShardView) -> dict[VectorKey, VectorParams]:
@@ -394,9 +409,13 @@ class Store:
         return {key: params for view in views if view for key, params in view.keys().items()}
 
     def _number(self) -> int:
-        """Return a number that no segment and no tombstone file had before."""
-        number = self._next_number
-        self._next_number += 1
+        return self.numbers()
+
+    def numbers(self, count: int = 1, above: int = 0) -> int:
+        """Return the first of `count` numbers, none below `above`, that no segment and no file of
+        one had before."""
+        number = max(self._next_number, above)
+        self._next_number = number + count
         return number
 
     def finish(self, job: Job, built: Built | None) -> None:
@@ -406,6 +425,9 @@ class Store:
         no longer needed but cannot be removed is left for the next load, without a word.
         """
         self._refuse_if_read_only()
+        if job.lineage != self.lineage:
+            self._remove_unnamed(_entries(built))
+            return
         is_seal = job.reason == "seal"
         base = self.sealing if is_seal and self.sealing is not None else self.durable
         durable = _without_dead(optimization.swapped(base, job.sources, built))
@@ -419,8 +441,7 @@ class Store:
         if is_seal:
             self.sealing = None
             self._seal_beyond = self.settings.checkpoint_bytes
-            with suppress(StorageFault):
-                self._wal.drop_before(durable.sequence + 1)
+            self._shorten_log()
         elif self.sealing is not None:
             self.sealing = optimization.swapped(self.sealing, job.sources, built)
         self._remove_unnamed([*before.segments, *_entries(built)])
@@ -456,8 +477,9 @@ class Store:
 
     def _remove_unnamed(self, entries: Iterable[SegmentEntry]) -> None:
         """Remove what the manifest does not name of the files of these segments."""
-        kept = {entry.id for entry in self._manifest.segments}
-        named = {file.name for file in self._manifest.files()}
+        manifests = [self._manifest, *(held.manifest for held in self._held)]
+        kept = {entry.id for state in manifests for entry in state.segments}
+        named = {file.name for state in manifests for file in state.files()}
         for entry in entries:
             own = {file.name for file in entry.files.values()}
             gone = sorted(own - named) if entry.id in kept else [files.segment_folder(entry.id)]
@@ -480,6 +502,67 @@ class Store:
     def _write_tombstones(self, number: int, deleted: Bits) -> FileEntry:
         name = files.segment_file(number, f"deleted.{self._number()}")
         return write_array(self.storage, name, deleted, deleted.dtype, deleted.shape)
+
+    def _shorten_log(self) -> None:
+        """Remove the log files that nobody needs any more."""
+        held = [h.manifest.sequence for h in self._held if h.manifest.log == self._manifest.log]
+        with suppress(StorageFault):
+            self._wal.drop_before(min([self.durable.sequence, *held]) + 1)
+
+    # -- snapshots
+
+    def hold(self) -> Held:
+        """Hold the shard as it is now; its files stay as they are until `let_go`."""
+        state = self._manifest
+        held = Held(state, tuple(self._wal.extent(state.sequence + 1)), self.view.sequence)
+        self._held.append(held)
+        return held
+
+    def let_go(self, held: Held) -> None:
+        """Hold this no longer."""
+        self._held.remove(held)
+        self._remove_unnamed(held.manifest.segments)
+        self._shorten_log()
+        self._remove_log(held.manifest.log)
+
+    def become(self, other: Store) -> None:
+        """Go on as `other`, a store over files that lie in this one's folder already; what this
+        one held is gone. One manifest is the switch.
+
+        Raises a Fault where the manifest could not be replaced; nothing has changed then, or
+        nothing more can be written.
+        """
+        self._refuse_if_read_only()
+        before, old = self._manifest, self._wal
+        self._next_number = max(self._next_number, other._next_number)
+        try:
+            self._publish(other._manifest)
+        except StorageFault:
+            if self.read_only is None:  # nothing was replaced
+                self.refuse(other)
+            raise
+        old.close()
+        self._wal = other._wal
+        self.view, self.durable, self.sealing = other.view, other.durable, None
+        self._tombstones = other._tombstones
+        self._seal_beyond = self.settings.checkpoint_bytes
+        self._promised_at = None
+        self._changes = []
+        self.lineage += 1
+        self._remove_unnamed(before.segments)
+        self._remove_log(before.log)
+
+    def refuse(self, other: Store) -> None:
+        """Do not become what was made ready; remove its files."""
+        other._wal.close()
+        self._remove_unnamed(other._manifest.segments)
+        self._remove_log(other._manifest.log)
+
+    def _remove_log(self, folder: str) -> None:
+        states = [self._manifest, *(held.manifest for held in self._held)]
+        if all(state.log != folder for state in states):
+            with suppress(StorageFault):
+                self.storage.remove_tree(folder)
 
     # -- loading
 
@@ -519,7 +602,7 @@ class Store:
                 raise CorruptData(f"kind {record.kind} is not known to this build")
             return prepare(codec.decode(record.body), view), codec.mark_of(record.body)
         except (CallerError, CorruptData) as fault:
-            where = f"{self.storage.path}/{files.WAL}"
+            where = f"{self.storage.path}/{self._manifest.log}"
             raise CorruptData(f"log record {record.sequence}: {fault}", where) from fault
 
     # -- looking
@@ -584,14 +667,25 @@ def _create(storage: Storage, config: EdgeConfig) -> Store:
 
 def _load(storage: Storage, state: Manifest, config: EdgeConfig | None) -> Store:
     known = decode_config(state.config)
-    wal = Wal.open(
-        storage, first=state.sequence + 1, durable=state.durable, shard=state.shard, create=False
-    )
-    store = Store(storage, known if config is None else adopted(config, known), state, wal)
-    store.replay()
+    store = open_state(storage, state, known if config is None else adopted(config, known))
     if config is not None:
         store.tune(config)
     store.clear_away()
+    return store
+
+
+def open_state(storage: Storage, state: Manifest, config: EdgeConfig) -> Store:
+    """Return the store of a manifest, be it on disk or not yet, with its log carried out."""
+    wal = Wal.open(
+        storage,
+        state.log,
+        first=state.sequence + 1,
+        durable=state.durable,
+        shard=state.shard,
+        create=False,
+    )
+    store = Store(storage, config, state, wal)
+    store.replay()
     return store
 
 

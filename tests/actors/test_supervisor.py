@@ -11,7 +11,7 @@ import pytest
 from edge.actors import supervisor
 from edge.actors.optimizer import Optimizer
 from edge.actors.query import QueryActor
-from edge.actors.snapshot import Snapshot
+from edge.actors.snapshot import SnapshotActor
 from edge.actors.writer import Writer
 from edge.disk.storage import DiskWriter
 from edge.errors import ActorCrashed, ShardClosed, StorageFault
@@ -40,7 +40,7 @@ async def test_stops_in_order_and_closes_the_store_last(
 
         monkeypatch.setattr(kind, method, run)
 
-    for kind in (Optimizer, Snapshot, QueryActor, Writer):
+    for kind in (Optimizer, SnapshotActor, QueryActor, Writer):
         noted(kind, "run", kind.__name__)
     noted(Optimizer, "keep_log_short", "sealer")
     close = Store.close
@@ -48,7 +48,7 @@ async def test_stops_in_order_and_closes_the_store_last(
     async with EdgeShard(tmp_path / "shard", config()) as shard:
         await shard.update(upsert([1]))
     assert sorted(ended[:2]) == ["Optimizer", "sealer"]  # stopped by the same word
-    assert ended[2:] == ["Snapshot", "QueryActor", "Writer", "store"]
+    assert ended[2:] == ["SnapshotActor", "QueryActor", "Writer", "store"]
 
 
 async def test_actor_that_falls_is_started_again_and_then_stays_off(
@@ -56,12 +56,12 @@ async def test_actor_that_falls_is_started_again_and_then_stays_off(
 ) -> None:
     starts = []
 
-    async def fall(self: Snapshot) -> None:
+    async def fall(self: SnapshotActor) -> None:
         starts.append(1)
         raise RuntimeError("out of its mind")
 
     monkeypatch.setattr(supervisor, "PAUSES", (0.0, 0.001, 0.002))
-    monkeypatch.setattr(Snapshot, "run", fall)
+    monkeypatch.setattr(SnapshotActor, "run", fall)
     async with EdgeShard(tmp_path / "shard", config()) as shard:
 
         async def is_off() -> bool:
@@ -78,13 +78,13 @@ async def test_falls_after_long_good_work_do_not_add_up(
 ) -> None:
     starts = []
 
-    async def fall(self: Snapshot) -> None:
+    async def fall(self: SnapshotActor) -> None:
         starts.append(1)
         raise RuntimeError("out of its mind")
 
     monkeypatch.setattr(supervisor, "PAUSES", (0.0, 0.001, 0.002))
     monkeypatch.setattr(supervisor, "FORGIVEN_AFTER", 0.0)
-    monkeypatch.setattr(Snapshot, "run", fall)
+    monkeypatch.setattr(SnapshotActor, "run", fall)
     async with EdgeShard(tmp_path / "shard", config()) as shard:
 
         async def fell_often() -> bool:
@@ -97,11 +97,11 @@ async def test_falls_after_long_good_work_do_not_add_up(
 async def test_closing_does_not_wait_for_a_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fall(self: Snapshot) -> None:
+    async def fall(self: SnapshotActor) -> None:
         raise RuntimeError("out of its mind")
 
     monkeypatch.setattr(supervisor, "PAUSES", (3600.0,) * 3)
-    monkeypatch.setattr(Snapshot, "run", fall)
+    monkeypatch.setattr(SnapshotActor, "run", fall)
     shard = await EdgeShard(tmp_path / "shard", config()).open()
     await settled()
     assert "snapshot failed" in (await shard.info()).optimizer

@@ -83,6 +83,7 @@ def test_names_are_those_of_qdrant_edge_or_our_own() -> None:
         "SearchMatrixRequest",
         "SegmentPlan",
         "ShardInfo",
+        "Snapshot",
     ]
 
 
@@ -134,7 +135,8 @@ def test_methods_of_the_shard_are_those_of_qdrant_edge_that_are_built() -> None:
     ours = {name for name in dir(blocking.EdgeShard) if not name.startswith("_")}
     theirs = {name for name in vars(qdrant_edge.EdgeShard) if not name.startswith("_")}
     assert sorted(ours - theirs) == [
-        "mark", "query_groups", "read_view", "search_matrix", "upsert_arrays"
+        "create_partial_snapshot", "create_snapshot", "mark", "query_groups", "read_view",
+        "search_matrix", "upsert_arrays",
     ]  # fmt: skip
     for name in sorted(ours & theirs):
         plain = arguments(getattr(blocking.EdgeShard, name))
@@ -144,11 +146,7 @@ def test_methods_of_the_shard_are_those_of_qdrant_edge_that_are_built() -> None:
 
 # -- everything that the stubs and the library of qdrant_edge name, in edge.blocking
 
-SNAPSHOTS = "shards are copied and followed in another way here"
 LEFT_OUT = {
-    "EdgeShard.snapshot_manifest": SNAPSHOTS,
-    "EdgeShard.unpack_snapshot": SNAPSHOTS,
-    "EdgeShard.update_from_snapshot": SNAPSHOTS,
     "Modifier.None": "no program can write this name; None means it",
 }
 """What edge.blocking does not have, and why."""

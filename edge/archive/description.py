@@ -1,0 +1,83 @@
+"""What a snapshot of ours says of itself, and a shard of what it has, as JSON.
+
+A file is known by its contents (`sealed_file.identity`), whatever its name: a shard that took over
+the files of another gave them names of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from edge.errors import CorruptData, ValidationError
+
+FORMAT: Final = "edgeshard"
+VERSION: Final = 1
+DESCRIPTION: Final = "snapshot.json"
+HASH_BYTES: Final = 32
+
+
+class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of the archive: its bytes, and their blake2b in hex."""
+
+    length: int
+    blake2b: str
+
+
+class Reused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that the receiver has: under which name there, and its contents' identity."""
+
+    name: str
+    identity: str
+
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `snapshot.json` holds."""
+
+    format: str
+    version: int
+    shard: str
+    sequence: int
+    files: dict[str, FileFacts]
+    reused: dict[str, Reused]
+
+
+class ShardManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a shard has, for whoever makes a partial snapshot for it: the identity of each file's
+    contents by name, segment by segment."""
+
+    format: str
+    version: int
+    shard: str
+    sequence: int
+    segments: dict[str, dict[str, str]]
+
+
+def parsed_manifest(base: Mapping[str, Any]) -> ShardManifest:
+    """The ShardManifest in what JSON gave. ValidationError where it is none."""
+    try:
+        found = msgspec.convert(base, ShardManifest)
+    except msgspec.ValidationError as error:
+        raise ValidationError(f"manifest: {error}") from None
+    _require_known(found.format, found.version, "manifest")
+    return found
+
+
+def parsed_description(data: bytes, path: str) -> Description:
+    """The Description in the bytes of `snapshot.json` of the archive at `path`. CorruptData where
+    they are none, ValidationError where a later version of the format wrote them."""
+    try:
+        told = msgspec.json.decode(data, type=Description)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptData(f"{DESCRIPTION}: {error}", path) from None
+    _require_known(told.format, told.version, f"{path}: {DESCRIPTION}")
+    return told
+
+
+def _require_known(form: str, version: int, what: str) -> None:
+    if (form, version) != (FORMAT, VERSION):
+        raise ValidationError(
+            f"{what}: expected {FORMAT} version {VERSION}, got {form} version {version}"
+        )
