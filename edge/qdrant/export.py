@@ -1,5 +1,4 @@
-"""A view of ours written as the files of Qdrant: a shard's folder, a snapshot, or what changed
-since an earlier one.
+"""Writes a view as the files of Qdrant: a shard's folder, a snapshot, or what changed since one.
 
 Invariants
 - Nothing but the view is read, so an export is exact at one sequence number, whatever is written
