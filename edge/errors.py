@@ -17,6 +17,7 @@
         ShardReadOnly        a fault stopped writing; the view still serves, a reopen writes again
         ShardLocked          another process (or another shard object) has the folder open
         DeadlineExceeded     the request's timeout ran out
+        OutboxLost           what an outbox has not handed over is gone; it has to begin anew
       Fault                  ours or the disk's
         StorageFault         (OSError) an operating-system error on a file
           StorageFull        no space is left for the write; reads and deletes go on
@@ -132,6 +133,12 @@ class DeadlineExceeded(ShardError):
     """The request's timeout ran out before there was an answer."""
 
     code = "deadline"
+
+
+class OutboxLost(ShardError):
+    """What an outbox has not handed over yet is not in the log any more: it has to begin anew."""
+
+    code = "outbox-lost"
 
 
 class Fault(EdgeError):

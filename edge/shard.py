@@ -25,6 +25,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from edge.actors.feed import Change, Subscription
+from edge.actors.outbox import Outbox
 from edge.actors.query import QueryActor
 from edge.actors.supervisor import Supervisor
 from edge.actors.threads import Threads, Work, outlast
@@ -32,6 +33,7 @@ from edge.archive import restore
 from edge.archive.writing import Snapshot
 from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
+from edge.model.cursor import Cursor
 from edge.model.groups import GroupsResult, QueryGroupsRequest
 from edge.model.mark import Mark
 from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
@@ -65,6 +67,10 @@ SWITCH_SECONDS = 0.001
 
 WAITING = 1024
 """How many updates, and how many queries, may wait before the next is held up or refused."""
+
+
+OUTBOX_BYTES = 4 << 30
+"""How much of the log one outbox keeps, where nothing else is asked for."""
 
 
 class Reads:
@@ -427,6 +433,29 @@ class EdgeShard(Reads):
         finally:
             view.let_go()
             actors.writer.unfollow(subscription)
+
+    async def outbox(self, name: str, most_bytes: int | None = OUTBOX_BYTES) -> Outbox:
+        """Return the outbox of this name, which gives all points and then every operation, and
+        gives again what was not confirmed, also after a crash.
+
+        The shard makes it at the first call; from then on the log is kept from the outbox's place
+        on, but for more than `most_bytes` of it (None: without a limit): then the oldest is let go,
+        and the outbox raises OutboxLost until it begins anew. `drop_outbox` ends that.
+        """
+        actors = self._actors
+        outbox = Outbox(name, actors.store, actors.watch, actors.writer)
+        await outbox.open(most_bytes)
+        return outbox
+
+    async def drop_outbox(self, name: str) -> None:
+        """Forget an outbox, so that the log is kept for it no longer. No error where there is
+        none."""
+        await self._actors.writer.call(lambda store: store.set_cursor(name, None))
+
+    async def outboxes(self) -> dict[str, Cursor]:
+        """Return how far each outbox has come, by name."""
+        await anyio.lowlevel.checkpoint()
+        return dict(self._actors.watch.view.cursors)
 
     async def info(self) -> ShardInfo:
         """Return counts, sizes, durable sequence and the state of the background work."""

@@ -112,6 +112,7 @@ class Supervisor:
 
     async def _close(self) -> None:
         self.feed.end()
+        self.watch.close()
         try:
             await self._thread.run(self._close_store)
         except EdgeError as fault:

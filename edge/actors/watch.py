@@ -21,12 +21,18 @@ class Watch:
     def __init__(self, view: ShardView) -> None:
         self.view = view
         self.bell = anyio.Event()
+        self.closed = False
 
     def publish(self, view: ShardView) -> None:
         """Put a newer view in place and wake whoever waits for one."""
         if view is not self.view:
             self.view = view
             self.ring()
+
+    def close(self) -> None:
+        """No newer view will come: wake whoever waits for one."""
+        self.closed = True
+        self.ring()
 
     def ring(self) -> None:
         """Wake whoever waits, without a new view."""

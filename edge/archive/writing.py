@@ -113,7 +113,9 @@ def _contents(
     storage: Storage, held: Held, reused: Mapping[str, Reused], pulse: Pulse
 ) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     """Yield name, bytes and contents of each file of the archive."""
-    state = msgspec.structs.replace(held.manifest, log=files.WAL, durable=held.sequence)
+    state = msgspec.structs.replace(
+        held.manifest, log=files.WAL, durable=held.sequence, cursors=b"", foreign=held.sequence
+    )
     data = manifest.encode(state)
     yield files.MANIFEST, len(data), iter([data])
     for name, size in held.log:

@@ -48,10 +48,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `generation` grows by one with every manifest; `shard` is the shard's UUID in 32 hex digits;
     all operations up to `sequence` are in the segments; the log must reach at least `durable`
-    (sync it before the manifest is stored, and keep `durable >= sequence`). `config`, `schema`
-    and `marks` are bytes that the room of the model owns, those of `sequence`; `births` the
-    operation that made each vector name that the shard was not made with. `log` is the folder of
-    the log that goes on from `sequence`.
+    (sync it before the manifest is stored, and keep `durable >= sequence`). `config`, `schema`,
+    `marks` and `cursors` are bytes that the room of the model owns, those of `sequence`; `births`
+    the operation that made each vector name that the shard was not made with. `log` is the folder
+    of the log that goes on from `sequence`; up to `foreign` it was written by another shard, whose
+    cursors are not this one's.
     """
 
     generation: int
@@ -65,6 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     marks: bytes = b""
     births: dict[str, int] = {}
     log: str = files.WAL
+    cursors: bytes = b""
+    foreign: int = 0
 
     def files(self) -> list[FileEntry]:
         """Every file of every segment."""

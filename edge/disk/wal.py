@@ -22,86 +22,38 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from edge.disk import files
+from edge.disk.log_file import (
+    CHECKSUM,
+    FIELDS,
+    FILE,
+    FILE_HEADER,
+    FILE_MAGIC,
+    LARGEST_BODY,
+    PREFIX,
+    RECORD_HEADER,
+    RECORD_MAGIC,
+    VERSION,
+    WINDOW,
+    LogFile,
+    Place,
+    Record,
+    is_whole,
+    read_headers,
+    read_records,
+)
+from edge.disk.log_reader import LogReader
 from edge.disk.storage import Storage, Writer
 from edge.errors import CorruptData, LimitExceeded, StorageFault
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-VERSION: Final = 1
-LARGEST_BODY: Final = 1 << 30
-_WINDOW: Final = 1 << 20
-
-_FILE_MAGIC: Final = b"EDGEWAL\0"
-_FILE: Final = struct.Struct("<8sIQQI16s")  # magic, version, number, first, previous, shard
-_CHECKSUM: Final = struct.Struct("<I")
-FILE_HEADER: Final = _FILE.size + _CHECKSUM.size
-
-_RECORD_MAGIC: Final = b"\xabREC"
-# magic, checksum of what follows, sequence, synced, length, kind, body checksum, previous checksum
-_RECORD: Final = struct.Struct("<4sIQQIIII")
-_FIELDS: Final = struct.Struct("<QQIIII")
-_PREFIX: Final = struct.Struct("<4sI")
-RECORD_HEADER: Final = _RECORD.size
-
 _MARK_MAGIC: Final = b"EDGEMRK1"
 _MARK: Final = struct.Struct("<8s16sQQ")  # magic, shard, number of the newest file, synced
-MARK_SIZE: Final = _MARK.size + _CHECKSUM.size
-
-
-class Record(NamedTuple):
-    """One logged operation; `body` is a read-only view of the bytes read from the file."""
-
-    sequence: int
-    kind: int
-    body: memoryview
-
-
-class _Log:
-    """One log file: what its header says, and its length."""
-
-    __slots__ = ("checksum", "first", "name", "number", "previous", "shard", "size")
-
-    def __init__(
-        self, name: str, number: int, first: int, previous: int, shard: bytes, size: int
-    ) -> None:
-        self.name = name
-        self.number = number
-        self.first = first
-        self.previous = previous
-        self.shard = shard
-        self.size = size
-        self.checksum = zlib.crc32(self._fields())
-
-    def _fields(self) -> bytes:
-        return _FILE.pack(_FILE_MAGIC, VERSION, self.number, self.first, self.previous, self.shard)
-
-    @property
-    def follows(self) -> tuple[int, int]:
-        """Sequence and checksum of the record before the first one."""
-        return self.first - 1, self.previous
-
-    def header(self) -> bytes:
-        return self._fields() + _CHECKSUM.pack(self.checksum)
-
-
-class _Place:
-    """How far a reader of a log file came: `offset` is the end of the last good record, `sequence`
-    and `checksum` are that record's; `proven` is the end of the last record known to be synced."""
-
-    __slots__ = ("checksum", "offset", "proven", "sequence", "synced")
-
-    def __init__(self, log: _Log, synced: int) -> None:
-        self.offset = FILE_HEADER
-        self.sequence = log.first - 1
-        self.checksum = log.checksum
-        self.synced = synced
-        self.proven = FILE_HEADER
+MARK_SIZE: Final = _MARK.size + CHECKSUM.size
 
 
 class Wal:
@@ -117,12 +69,12 @@ class Wal:
         self._first = first
         self._shard = bytes.fromhex(shard).rjust(16, b"\0")
         self._mark = files.join(folder, files.SYNCED)
-        self._logs: list[_Log] = []
+        self._logs: list[LogFile] = []
         self._stale: list[str] = []
         self._writer: Writer | None = None
         self._broken: StorageFault | None = None
         self._records: Iterator[Record] = iter(())
-        self._place: _Place | None = None
+        self._place: Place | None = None
         self._sequence = first - 1
         self._synced = 0
         self._checksum = 0
@@ -171,7 +123,7 @@ class Wal:
         data = b""
         if self._storage.exists(self._mark):
             data = self._storage.pread(self._mark, 0, MARK_SIZE + 1)
-        if len(data) != MARK_SIZE or not _is_whole(data):
+        if len(data) != MARK_SIZE or not is_whole(data):
             return 0, 0
         magic, shard, number, synced = _MARK.unpack_from(data)
         return (number, synced) if magic == _MARK_MAGIC and shard == self._shard else (0, 0)
@@ -188,7 +140,7 @@ class Wal:
             name = files.log_file(self._folder, newest)
             raise CorruptData("a log file is missing", self._path(name))
 
-    def _header(self, number: int, may_be_torn: bool) -> _Log | None:
+    def _header(self, number: int, may_be_torn: bool) -> LogFile | None:
         """The file's header. A last file that a crash left without a whole one is nothing yet:
         the header is synced before the first record."""
         name = files.log_file(self._folder, number)
@@ -196,9 +148,9 @@ class Wal:
         data = self._storage.pread(name, 0, FILE_HEADER)
         fault = self._fault_of(data, number)
         if fault is None:
-            _, _, _, first, previous, shard = _FILE.unpack_from(data)
-            return _Log(name, number, first, previous, shard, size)
-        if not may_be_torn or size > FILE_HEADER or _is_whole(data):
+            _, _, _, first, previous, shard = FILE.unpack_from(data)
+            return LogFile(name, number, first, previous, shard, size)
+        if not may_be_torn or size > FILE_HEADER or is_whole(data):
             raise CorruptData(fault, self._path(name))
         self._stale.append(name)
         return None
@@ -207,12 +159,12 @@ class Wal:
         """What is wrong with a file header, or None."""
         if len(data) < FILE_HEADER:
             return "the log file is cut short"
-        magic, version, its_number, first, _, shard = _FILE.unpack_from(data)
-        if magic != _FILE_MAGIC:
+        magic, version, its_number, first, _, shard = FILE.unpack_from(data)
+        if magic != FILE_MAGIC:
             return "not a log file"
         if version != VERSION:
             return f"log format version {version}; this program reads version {VERSION}"
-        if not _is_whole(data):
+        if not is_whole(data):
             return "the log file's header is damaged"
         if its_number != number or first < 1:
             return f"this is log file {its_number}, not {number}"
@@ -260,7 +212,7 @@ class Wal:
         for index in range(start, len(self._logs)):
             log = self._logs[index]
             place = self._place = self._entered(log, index > start)
-            for record in _read(self._storage, log, place):
+            for record in read_records(self._storage, log, place):
                 if record.sequence >= self._first:
                     yield record
             if place.offset < log.size:
@@ -271,7 +223,7 @@ class Wal:
         """The file that holds `sequence`, or would."""
         return max(i for i, log in enumerate(self._logs) if i == 0 or log.first <= sequence)
 
-    def _entered(self, log: _Log, follows: bool) -> _Place:
+    def _entered(self, log: LogFile, follows: bool) -> Place:
         """The start of `log`, which must continue where the file before it ended."""
         before = self._place
         if follows and before is not None and log.follows != (before.sequence, before.checksum):
@@ -280,13 +232,13 @@ class Wal:
                 files.log_file(self._folder, log.number - 1),
                 before.offset,
             )
-        return _Place(log, max(self._synced, log.first - 1))
+        return Place(log, max(self._synced, log.first - 1))
 
     def _spoilt(self, message: str, name: str, offset: int) -> CorruptData:
         self._broken = StorageFault("the log is damaged", self._path(name))
         return CorruptData(message, self._path(name), offset)
 
-    def _judge(self, log: _Log, place: _Place, *, last: bool) -> None:
+    def _judge(self, log: LogFile, place: Place, *, last: bool) -> None:
         """A damaged record stands at `place`: a torn tail, or CorruptData if it was synced."""
         lost = place.sequence + 1
         if last and lost > place.synced and not self._proof_beyond(log, place):
@@ -294,9 +246,9 @@ class Wal:
         else:
             raise self._spoilt(f"log record {lost} is damaged", log.name, place.offset)
 
-    def _proof_beyond(self, log: _Log, place: _Place) -> bool:
+    def _proof_beyond(self, log: LogFile, place: Place) -> bool:
         """True if a later record says that the one at `place` was synced before it."""
-        for sequence, synced in _headers(self._storage, log, place.offset + 1):
+        for sequence, synced in read_headers(self._storage, log, place.offset + 1):
             if synced > place.sequence:
                 return True
             self.torn_records += sequence > place.sequence
@@ -318,34 +270,42 @@ class Wal:
         self._checksum = place.checksum
         self._size = place.offset
 
-    def read(self, first: int) -> Iterator[Record]:
-        """Records from sequence `first` (still in the log) to the newest at the time of the call.
+    def read(self, first: int) -> LogReader:
+        """Records from sequence `first` (still in the log) to the newest at the time of the call;
+        after `read_on`, to the newest at that time.
 
-        For followers of the log, after replay. Raises CorruptData if `first` was dropped or a
-        record is damaged.
+        For followers of the log, after replay. Raises CorruptData if `first` was dropped; the
+        reader does where a record is damaged, and StorageFault where its file was dropped.
         """
-        self._finish_replay()
-        if first < self._logs[0].first:
-            raise CorruptData(
-                f"the log starts at {self._logs[0].first}, not at {first}",
-                self._path(self._logs[0].name),
-            )
-        return self._read_back(first, self._sequence, self._logs[self._index_of(first) :])
+        reader = LogReader(self._storage, first)
+        self.read_on(reader)
+        return reader
 
-    def _read_back(self, first: int, last: int, logs: Sequence[_Log]) -> Iterator[Record]:
-        for log in logs:
-            place = _Place(log, 0)
-            for record in _read(self._storage, log, place):
-                if first <= record.sequence <= last:
-                    yield record
-            if place.sequence >= last:
-                return
-            if place.offset < log.size:
-                raise CorruptData(
-                    f"log record {place.sequence + 1} is damaged",
-                    self._path(log.name),
-                    place.offset,
-                )
+    def read_on(self, reader: LogReader) -> None:
+        """Let a reader go on to the newest record. Raises as `read`."""
+        self._finish_replay()
+        newest = self._logs[-1]
+        reader.go_on((*self._logs[:-1], newest.cut(self._size)))
+
+    @property
+    def first(self) -> int:
+        """The sequence of the oldest record in the live log files, or that the first will have."""
+        return self._logs[0].first
+
+    def bytes_before(self, sequence: int) -> int:
+        """Bytes in the files in which all records are older than `sequence`."""
+        return sum(log.size for log in self._logs[: self._index_of(sequence)])
+
+    def first_within(self, most_bytes: int, before: int) -> int:
+        """The oldest sequence that a file begins with, so that this file and those after it, up to
+        the one that holds `before`, are no more than `most_bytes`."""
+        first, total = self._logs[self._index_of(before)].first, 0
+        for log in reversed(self._logs[: self._index_of(before)]):
+            total += log.size
+            if total > most_bytes:
+                break
+            first = log.first
+        return first
 
     def _finish_replay(self) -> None:
         if self._broken is not None:
@@ -412,10 +372,10 @@ class Wal:
             raise LimitExceeded(f"a log record of {length} bytes; at most {LARGEST_BODY}")
         log = self._logs[-1]
         sequence = self._sequence + 1
-        fields = _FIELDS.pack(sequence, self._synced, length, kind, body, self._checksum)
+        fields = FIELDS.pack(sequence, self._synced, length, kind, body, self._checksum)
         checksum = zlib.crc32(fields, log.checksum)
         try:
-            writer.write(_PREFIX.pack(_RECORD_MAGIC, checksum) + fields, *parts)
+            writer.write(PREFIX.pack(RECORD_MAGIC, checksum) + fields, *parts)
         except BaseException:
             self._take_back(writer)
             raise
@@ -464,7 +424,7 @@ class Wal:
         or torn there is less proof, and no harm; so a failure to write it is none either."""
         fields = _MARK.pack(_MARK_MAGIC, self._shard, self._logs[-1].number, self._synced)
         with contextlib.suppress(StorageFault):
-            self._storage.overwrite(self._mark, 0, fields + _CHECKSUM.pack(zlib.crc32(fields)))
+            self._storage.overwrite(self._mark, 0, fields + CHECKSUM.pack(zlib.crc32(fields)))
 
     def _mended(self) -> Writer:
         """The writer of the newest file, at the first write: cut the torn tail off first, and for
@@ -483,12 +443,12 @@ class Wal:
             log.size = self._size
         return writer
 
-    def _write_again(self, log: _Log, place: _Place) -> None:
+    def _write_again(self, log: LogFile, place: Place) -> None:
         """Write the unproven records once more over themselves. After a failed sync the system
         may hold them as written when they are not; only a new write makes a new sync count."""
         offset = place.proven
         while offset < self._size:
-            data = self._storage.pread(log.name, offset, min(_WINDOW, self._size - offset))
+            data = self._storage.pread(log.name, offset, min(WINDOW, self._size - offset))
             self._storage.overwrite(log.name, offset, data)
             offset += len(data)
 
@@ -506,7 +466,7 @@ class Wal:
 
     def _add_file(self, number: int, previous: int) -> Writer:
         name = files.log_file(self._folder, number)
-        log = _Log(name, number, self._sequence + 1, previous, self._shard, FILE_HEADER)
+        log = LogFile(name, number, self._sequence + 1, previous, self._shard, FILE_HEADER)
         try:
             writer = self._begun(log)
         except BaseException:
@@ -521,7 +481,7 @@ class Wal:
         self._write_mark()
         return writer
 
-    def _begun(self, log: _Log) -> Writer:
+    def _begun(self, log: LogFile) -> Writer:
         writer = self._storage.create(log.name)
         try:
             writer.write(log.header())
@@ -552,6 +512,10 @@ class Wal:
             self._storage.unlink(self._logs[0].name)
             del self._logs[0]
 
+    def drop_oldest(self) -> None:
+        """Delete the oldest of several files."""
+        self.drop_before(self._logs[1].first)
+
     def _remove_stale(self) -> None:
         while self._stale:
             self._storage.remove_tree(self._stale[-1])
@@ -562,79 +526,7 @@ class Wal:
         self._break("the log is closed")
 
 
-def _is_whole(data: bytes) -> bool:
-    """True if the last four bytes are the checksum of the others."""
-    return len(data) > _CHECKSUM.size and _CHECKSUM.pack(zlib.crc32(data[:-4])) == data[-4:]
-
-
 def holds_records(storage: Storage, folder: str = files.WAL) -> bool:
     """True if a log file in `folder` has more than a header."""
     names = (name for name in storage.list(folder) if files.log_number(name))
     return any(storage.size(files.join(folder, name)) > FILE_HEADER for name in names)
-
-
-def _read(storage: Storage, log: _Log, place: _Place) -> Iterator[Record]:
-    """The good records of a file; `place` tells afterwards where and how they ended.
-
-    One loop on local names: a restart waits for it, record by record.
-    """
-    offset, size, seed = FILE_HEADER, log.size, log.checksum
-    sequence, chain, known, synced = log.first - 1, log.checksum, place.synced, place.synced
-    crc32, unpack, head = zlib.crc32, _RECORD.unpack_from, RECORD_HEADER
-    proven, length, good = offset, 0, True
-    while good and offset + head <= size:
-        window = _window(storage, log, offset, min(max(_WINDOW, head + length), size - offset))
-        at, stop = 0, len(window)
-        while at + head <= stop:
-            magic, checksum, number, said, length, kind, body_checksum, previous = unpack(
-                window, at
-            )
-            end = at + head + length
-            good = (
-                magic == _RECORD_MAGIC
-                and number == sequence + 1
-                and previous == chain
-                and crc32(window[at + 8 : at + head], seed) == checksum
-                and offset + end <= size
-            )
-            if not good or end > stop:
-                break
-            body = window[at + head : end]
-            good = crc32(body) == body_checksum
-            if not good:
-                break
-            at, length, sequence, chain = end, 0, number, checksum
-            if said > synced:
-                synced = said
-            if number <= known:
-                proven = offset + at
-            yield Record(number, kind, body)
-        offset += at
-    place.offset, place.sequence, place.checksum = offset, sequence, chain
-    place.synced, place.proven = synced, proven
-
-
-def _window(storage: Storage, log: _Log, offset: int, length: int) -> memoryview:
-    """`length` bytes of the file in memory of their own, read-only: a mapping would turn a read
-    error of the medium into a signal."""
-    buffer = np.empty(length, np.uint8).data
-    if storage.read_into(log.name, offset, buffer) != length:
-        raise StorageFault("the log file shrank while it was read", f"{storage.path}/{log.name}")
-    return buffer.toreadonly()
-
-
-def _headers(storage: Storage, log: _Log, offset: int) -> Iterator[tuple[int, int]]:
-    """(sequence, synced) of every whole record header found from `offset` on, at any byte.
-
-    The checksum is seeded with the file's own, so that bytes of another log inside a body do not
-    count. A header proves itself; its body need not be whole.
-    """
-    while offset + RECORD_HEADER <= log.size:
-        window = storage.pread(log.name, offset, _WINDOW)
-        at = window.find(_RECORD_MAGIC)
-        while 0 <= at <= len(window) - RECORD_HEADER:
-            _, checksum, sequence, synced, *_ = _RECORD.unpack_from(window, at)
-            if zlib.crc32(window[at + 8 : at + RECORD_HEADER], log.checksum) == checksum:
-                yield sequence, synced
-            at = window.find(_RECORD_MAGIC, at + 1)
-        offset += max(len(window) - RECORD_HEADER + 1, 1)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from edge.errors import LimitExceeded, UnknownVector, ValidationError, WrongDimension
 from edge.model import fields, update
 from edge.model.config import ConfigChange, EdgeConfig, changed, same_storage
+from edge.model.cursor import Cursor
 from edge.model.expression import ConditionExpression, walk
 from edge.model.filter import Filter, HasVectorCondition, NestedCondition
 from edge.model.formula import Formula
@@ -165,6 +166,16 @@ class CheckedSetConfig(CheckedOperation, frozen=True, eq=False):
     """What may change of a config while the shard runs; None leaves it as it is."""
 
     settings: ConfigChange
+
+
+class CheckedSetCursor(CheckedOperation, frozen=True, eq=False):
+    """Put the cursor of a consumer of the log in its place, or (None) take it away.
+
+    Made by the store alone: it is no operation that anybody may send.
+    """
+
+    name: str
+    cursor: Cursor | None
 
 
 class CheckedNothing(CheckedOperation, frozen=True, eq=False):
@@ -571,6 +582,10 @@ def _recheck_settings(change: ConfigChange, config: EdgeConfig, limits: Limits) 
     changed(config, change)
 
 
+def _refuse_cursor(cursor: Cursor | None, config: EdgeConfig, limits: Limits) -> None:
+    raise ValidationError("operation: cursors are moved by the shard alone")
+
+
 def _nothing(value: Any, config: EdgeConfig, limits: Limits) -> None:
     """What is right in any config."""
 
@@ -583,5 +598,6 @@ _RECHECKS: dict[str, Callable[[Any, EdgeConfig, Limits], None]] = {
     "vector_names": _recheck_names,
     "field": _recheck_field,
     "settings": _recheck_settings,
+    "cursor": _refuse_cursor,
 }
 """By the name of a checked operation's part: what depends on config and limits."""

@@ -42,12 +42,14 @@ from edge.model.check import (
     CheckedOperation,
     CheckedOverwritePayload,
     CheckedSetConfig,
+    CheckedSetCursor,
     CheckedSetPayload,
     CheckedUpdateVectors,
     CheckedUpsert,
     Target,
 )
 from edge.model.config import ConfigChange, vector_name
+from edge.model.cursor import Cursor
 from edge.model.filter import Filter
 from edge.model.limits import MAX_DIMENSION
 from edge.model.mark import Mark
@@ -82,11 +84,12 @@ class _Column(Struct, frozen=True, array_like=True):
 
 
 class _Asked(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is asked of a vector that is created, or of the config: one of these."""
+    """What is asked of a vector that is created, of the config or of a cursor: one of these."""
 
     dense: EdgeVectorParams | None = None
     sparse: EdgeSparseVectorParams | None = None
     settings: ConfigChange | None = None
+    cursor: Cursor | None = None
 
 
 # No more than 15 fields: with the 16th, msgspec would write every header in another form.
@@ -478,6 +481,17 @@ def _decode_set_config(header: _Header, reader: _Reader) -> CheckedSetConfig:
     return CheckedSetConfig(settings)
 
 
+def _encode_set_cursor(operation: CheckedSetCursor) -> _Encoded:
+    return {"key": operation.name, "asked": _Asked(cursor=operation.cursor)}, []
+
+
+def _decode_set_cursor(header: _Header, reader: _Reader) -> CheckedSetCursor:
+    cursor = None if header.asked is None else header.asked.cursor
+    if header.key is None or (cursor is not None and cursor.name != header.key):
+        raise CorruptData("operation: has no cursor", offset=reader.offset)
+    return CheckedSetCursor(header.key, cursor)
+
+
 # The numbers are on disk: never change one, never use one again.
 _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedUpsert: 1,
@@ -494,6 +508,7 @@ _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedCreateVector: 12,
     CheckedDeleteVector: 13,
     CheckedSetConfig: 14,
+    CheckedSetCursor: 15,
 }
 
 _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
@@ -511,6 +526,7 @@ _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {
     12: _encode_create_vector,
     13: _encode_delete_vector,
     14: _encode_set_config,
+    15: _encode_set_cursor,
 }
 
 _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
@@ -528,4 +544,5 @@ _DECODERS: dict[int, Callable[[_Header, _Reader], CheckedOperation]] = {
     12: _decode_create_vector,
     13: _decode_delete_vector,
     14: _decode_set_config,
+    15: _decode_set_cursor,
 }

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge.disk.manifest import SegmentEntry
 from edge.errors import UnknownVector
 from edge.model.config import EdgeConfig, Settings, settings_of
+from edge.model.cursor import NO_CURSORS, Cursors
 from edge.model.json_path import canonical
 from edge.model.mark import NO_MARKS, Mark, Marks
 from edge.model.payload import decode_payload, decoder_of
@@ -299,6 +300,7 @@ class ShardView:
     __slots__ = (
         "births",
         "config",
+        "cursors",
         "marks",
         "names",
         "points",
@@ -318,6 +320,7 @@ class ShardView:
         marks: Marks = NO_MARKS,
         births: Births = NO_BIRTHS,
         names: Names | None = None,
+        cursors: Cursors = NO_CURSORS,
     ) -> None:
         self.sequence = sequence
         self.births = births
@@ -326,6 +329,7 @@ class ShardView:
         self.config = config
         self.schema = schema
         self.marks = marks
+        self.cursors = cursors
         self.settings = settings
         self.points = sum(view.live_count for view in segments)
 
@@ -354,13 +358,17 @@ class ShardView:
         newest = Mark(mark.source, mark.epoch, mark.sequence)
         return self._with(marks={**self.marks, mark.source: newest})
 
+    def with_cursors(self, cursors: Cursors) -> ShardView:
+        """Return the view with other cursors."""
+        return self._with(cursors=cursors)
+
     def with_settings(self, settings: Settings) -> ShardView:
         """Return the view under other settings."""
         return self._with(settings=settings)
 
     def _with(self, **changed: Any) -> ShardView:
-        rest = ("sequence", "segments", "config", "settings", "schema", "marks", "births", "names")
-        return ShardView(**{name: getattr(self, name) for name in rest} | changed)
+        rest = {name: getattr(self, name) for name in self.__slots__ if name != "points"}
+        return ShardView(**rest | changed)
 
     def locate(self, wanted: IdRows) -> tuple[NDArray[np.int64], Places]:
         """Return (int64[m] position of the segment or -1, int64[m] offset or -1) of these ids."""

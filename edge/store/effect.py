@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.model.config import EdgeConfig
+from edge.model.cursor import Cursors
 from edge.model.mark import Mark
 from edge.model.schema import Schema
 from edge.segment.appendable import AppendableSegment
@@ -35,12 +36,15 @@ class Effect:
     """The config from now on, where it changes."""
     created: str | None = None
     """The vector name that comes with it."""
+    cursors: Cursors | None = None
+    """Where the log's consumers are from now on, where one moves."""
 
     @property
     def is_nothing(self) -> bool:
         """Whether carrying it out would change nothing."""
         no_rows = self.rows is None or not len(self.rows)
-        return no_rows and not self.deletes and self.schema is None and self.config is None
+        others = (self.schema, self.config, self.cursors)
+        return no_rows and not self.deletes and all(other is None for other in others)
 
 
 def carry_out(
@@ -63,6 +67,8 @@ def carry_out(
         assert isinstance(tail, AppendableSegment)
         tail.append(effect.rows, sequence)
         segments[-1] = _longer(segments[-1], tail.count)
+    if effect.cursors is not None:
+        view = view.with_cursors(effect.cursors)
     if mark is not None:
         view = view.marked(mark)
     return view.of(segments, sequence)

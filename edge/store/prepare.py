@@ -9,14 +9,12 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import NotFound
-from edge.filter.mask import matches, matching
 from edge.model.check import (
     CheckedClearPayload,
     CheckedCreateFieldIndex,
@@ -30,6 +28,7 @@ from edge.model.check import (
     CheckedOperation,
     CheckedOverwritePayload,
     CheckedSetConfig,
+    CheckedSetCursor,
     CheckedSetPayload,
     CheckedUpdateVectors,
     CheckedUpsert,
@@ -37,32 +36,22 @@ from edge.model.check import (
     recheck_column,
 )
 from edge.model.config import changed, same_storage, with_vector, without_vector
-from edge.model.filter import Filter
+from edge.model.cursor import moved
 from edge.model.json_path import parse
 from edge.model.payload import decode_payload, encode_payload
 from edge.model.point import PointBatch
-from edge.model.point_id import decode_id
-from edge.model.update import UpdateMode
 from edge.payload import edit
 from edge.segment.id_tracker import IdRows
 from edge.segment.rows import RowBlock, StoredVectors, merge_vectors, without_vectors
-from edge.segment.view import SegmentView, ShardView
+from edge.segment.view import ShardView
+from edge.store.chosen import Group, admitted, fulfil, groups_of, located, placed_groups, targets
 from edge.store.effect import Effect
 from edge.vectors.block import Offsets, Stored, joined, take
 from edge.vectors.column import stored
-from edge_kernels import bits
 from edge_kernels import ids as id_kernels
 
 Payload = dict[str, Any]
 EditPayload = Callable[[Payload], Payload]
-
-
-class Group(NamedTuple):
-    """Live points of one segment that an operation is about."""
-
-    position: int
-    view: SegmentView
-    offsets: Offsets
 
 
 def prepare(operation: CheckedOperation, view: ShardView) -> Effect:
@@ -76,10 +65,10 @@ def prepare(operation: CheckedOperation, view: ShardView) -> Effect:
 def _upsert(operation: CheckedUpsert, view: ShardView) -> Effect:
     rows = _stored(operation.batch, view)
     owners, offsets = view.locate(rows.ids)
-    keep = _admitted(operation, view, owners, offsets)
+    keep = admitted(operation, view, owners, offsets)
     if keep is not None:
         rows, owners, offsets = rows.take(keep), owners[keep], offsets[keep]
-    deletes = tuple((group.position, group.offsets) for group in _groups(view, owners, offsets))
+    deletes = tuple((group.position, group.offsets) for group in groups_of(view, owners, offsets))
     return Effect(deletes, rows)
 
 
@@ -101,89 +90,9 @@ def _stored_column(name: str, batch: PointBatch, view: ShardView) -> StoredVecto
     return StoredVectors(column.rows, block)
 
 
-def _admitted(
-    operation: CheckedUpsert,
-    view: ShardView,
-    owners: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-) -> Offsets | None:
-    """Return the positions that the upsert's mode and condition let through; None: all."""
-    if operation.condition is None and operation.update_mode is UpdateMode.Upsert:
-        return None
-    there = owners >= 0
-    passes = ADMITS[operation.update_mode](there)
-    if operation.condition is not None:
-        fulfils = np.zeros(len(there), bool)
-        for place, group in _placed_groups(view, owners, offsets):
-            fulfils[place] = _fulfil(operation.condition, group)
-        passes &= fulfils | ~there
-    return None if passes.all() else np.flatnonzero(passes).astype(np.uint32)
-
-
-ADMITS: dict[UpdateMode, Callable[[NDArray[np.bool_]], NDArray[np.bool_]]] = {
-    UpdateMode.Upsert: np.ones_like,
-    UpdateMode.InsertOnly: np.logical_not,
-    UpdateMode.UpdateOnly: np.copy,
-}
-
-
-def _fulfil(condition: Filter, group: Group) -> NDArray[np.bool_]:
-    ascending = np.sort(group.offsets)
-    return np.isin(group.offsets, matching(condition, group.view, ascending))
-
-
 def _delete_points(operation: CheckedDeletePoints, view: ShardView) -> Effect:
-    found = _targets(operation.target, view, required=False)
+    found = targets(operation.target, view, required=False)
     return Effect(tuple((group.position, group.offsets) for group in found))
-
-
-# -- which points
-
-
-def _targets(target: Target, view: ShardView, *, required: bool) -> list[Group]:
-    """Return the points that an operation names or describes; NotFound if a named one lacks."""
-    if isinstance(target, Filter):
-        groups = [
-            Group(position, part, _fulfilling(target, part))
-            for position, part in enumerate(view.segments)
-            if part.live_count
-        ]
-        return [group for group in groups if len(group.offsets)]
-    return list(_groups(view, *_located(target, view, required=required)))
-
-
-def _fulfilling(filter: Filter, view: SegmentView) -> Offsets:
-    return bits.to_offsets(matches(filter, view, view.live_bits()), view.watermark)
-
-
-def _located(
-    ids: IdRows, view: ShardView, *, required: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    distinct = ids[id_kernels.distinct_last(ids)]
-    owners, offsets = view.locate(distinct)
-    if required and (owners < 0).any():
-        missing = decode_id(distinct[np.argmax(owners < 0)])
-        raise NotFound(f"there is no point with id {missing}")
-    return owners, offsets
-
-
-def _groups(
-    view: ShardView, owners: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> Iterator[Group]:
-    for _, group in _placed_groups(view, owners, offsets):
-        yield group
-
-
-def _placed_groups(
-    view: ShardView, owners: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.intp], Group]]:
-    """Yield, for each segment that owns some of them, their places in the request and the group."""
-    if not len(owners) or owners.max() < 0:
-        return
-    for position, part in enumerate(view.segments):
-        place = np.flatnonzero(owners == position)
-        if len(place):
-            yield place, Group(position, part, offsets[place].astype(np.uint32))
 
 
 # -- vectors of stored points
@@ -191,11 +100,11 @@ def _placed_groups(
 
 def _update_vectors(operation: CheckedUpdateVectors, view: ShardView) -> Effect:
     ids, fresh = _last_vectors(operation.batch, view)
-    owners, offsets = _located(ids, view, required=True)
+    owners, offsets = located(ids, view, required=True)
     groups, places = [], []
-    for place, group in _placed_groups(view, owners, offsets):
+    for place, group in placed_groups(view, owners, offsets):
         if operation.condition is not None:
-            fulfils = _fulfil(operation.condition, group)
+            fulfils = fulfil(operation.condition, group)
             place, group = place[fulfils], group._replace(offsets=group.offsets[fulfils])
         groups.append(group)
         places.append(place)
@@ -233,7 +142,7 @@ def _reordered(column: StoredVectors, order: Offsets, count: int) -> StoredVecto
 
 
 def _delete_vectors(operation: CheckedDeleteVectors, view: ShardView) -> Effect:
-    groups = _targets(operation.target, view, required=True)
+    groups = targets(operation.target, view, required=True)
     if not groups:
         return Effect()
     rows = _rows_of(groups, view)
@@ -245,7 +154,7 @@ def _delete_vectors(operation: CheckedDeleteVectors, view: ShardView) -> Effect:
 
 
 def _edit_payloads(target: Target, view: ShardView, change: EditPayload) -> Effect:
-    groups = _targets(target, view, required=True)
+    groups = targets(target, view, required=True)
     if not groups:
         return Effect()
     rows = _rows_of(groups, view)
@@ -320,6 +229,15 @@ def _set_config(operation: CheckedSetConfig, view: ShardView) -> Effect:
     return Effect() if config == view.config else Effect(config=config)
 
 
+# -- the log's consumers
+
+
+def _set_cursor(operation: CheckedSetCursor, view: ShardView) -> Effect:
+    if view.cursors.get(operation.name) == operation.cursor:
+        return Effect()
+    return Effect(cursors=moved(view.cursors, operation.name, operation.cursor))
+
+
 # -- whole rows, to be written anew
 
 
@@ -370,5 +288,6 @@ PREPARE: dict[type, Callable[[Any, ShardView], Effect]] = {
     CheckedCreateVector: _create_vector,
     CheckedDeleteVector: _delete_vector,
     CheckedSetConfig: _set_config,
+    CheckedSetCursor: _set_cursor,
     CheckedNothing: lambda operation, view: Effect(),
 }

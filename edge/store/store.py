@@ -27,9 +27,11 @@ import msgspec
 
 from edge.disk import files, manifest
 from edge.disk.array_file import write_array
+from edge.disk.log_file import Record
+from edge.disk.log_reader import LogReader
 from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
 from edge.disk.storage import DiskStorage, Storage
-from edge.disk.wal import Record, Wal
+from edge.disk.wal import Wal
 from edge.errors import (
     AlreadyExists,
     CallerError,
@@ -43,7 +45,13 @@ from edge.errors import (
     ValidationError,
 )
 from edge.model import codec, fields
-from edge.model.check import CheckedOperation, check, recheck
+from edge.model.check import (
+    CheckedNothing,
+    CheckedOperation,
+    CheckedSetCursor,
+    check,
+    recheck,
+)
 from edge.model.config import (
     Durability,
     EdgeConfig,
@@ -55,6 +63,7 @@ from edge.model.config import (
     resolve,
     settings_of,
 )
+from edge.model.cursor import Cursor, decode_cursors, encode_cursors, voided
 from edge.model.limits import WIDEST_LIMITS
 from edge.model.mark import Mark, check_mark, decode_marks, encode_marks, is_applied
 from edge.model.schema import decode_schema, encode_schema
@@ -64,10 +73,11 @@ from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built
 from edge.segment.immutable import load_segment, without_files_of
 from edge.segment.view import SegmentView, ShardView
-from edge.store import optimization
+from edge.store import optimization, outbox
 from edge.store.effect import Effect, carry_out
 from edge.store.optimization import Job, Plan
 from edge.store.prepare import prepare
+from edge.store.resolve import resolved
 from edge.vectors.column import VectorKey
 from edge.vectors.missing import Bits
 
@@ -124,7 +134,7 @@ class Store:
         marks = decode_marks(state.marks)
         self.durable = ShardView(
             state.sequence, (), config, settings_of(config), schema, marks, state.births
-        )
+        ).with_cursors(decode_cursors(state.cursors))
         self.durable = self.durable.of(self._load_segments())
         self.view = self.durable
         self.view = self.view.of((*self.view.segments, self._new_tail()))
@@ -194,6 +204,8 @@ class Store:
             except Fault as fault:
                 self._take_back(before, end)
                 return [fault if isinstance(outcome, int) else outcome for outcome in outcomes]
+        if self.view.cursors is not before.cursors:
+            self._shorten_log()
         return outcomes
 
     def _take_back(self, before: ShardView, end: int) -> None:
@@ -221,11 +233,13 @@ class Store:
                     return self.view.sequence
                 check_mark(mark, self.view.marks)
             checked = self._checked(submission)
+            if self.view.cursors:  # somebody will read it later, or elsewhere
+                checked = resolved(checked, self.view)
             effect = prepare(checked, self.view)
             if effect.is_nothing and mark is None:
                 return self.view.sequence
             body = codec.encode(checked, mark)
-            sequence = self._wal.append(codec.OPERATION, body)
+            sequence = self._append(body)
         except (CallerError, ShardReadOnly) as refusal:
             return refusal
         except Fault as fault:
@@ -234,8 +248,20 @@ class Store:
         self.view = carry_out(effect, self.view, sequence, mark)
         self._has_written = True
         if self.is_followed:
-            self._changes.append((sequence, b"".join(body)))
+            is_cursor = isinstance(checked, CheckedSetCursor)  # is no change, but has its number
+            shown = codec.encode(CheckedNothing()) if is_cursor else body
+            self._changes.append((sequence, b"".join(shown)))
         return sequence
+
+    def _append(self, body: list[codec.Buffer]) -> int:
+        """Log an operation. Where there is no space for it, what only outboxes keep goes first."""
+        while True:
+            try:
+                return self._wal.append(codec.OPERATION, body)
+            except StorageFull:
+                if self._wal.broken or not self._wal.bytes_before(self._needed):
+                    raise
+                self._wal.drop_oldest()
 
     def take_changes(self) -> list[tuple[int, bytes]]:
         """Return (sequence, body) of what was committed while `is_followed`, since last time."""
@@ -340,9 +366,14 @@ class Store:
         """Whether the log has outgrown its limit; after a seal that failed, by as much again."""
         return (
             self.read_only is None
-            and self._wal.bytes > self._seal_beyond
+            and self._unsealed_bytes > self._seal_beyond
             and self._wal.sequence > self.durable.sequence
         )
+
+    @property
+    def _unsealed_bytes(self) -> int:
+        """Bytes of the log that a load would have to carry out."""
+        return self._wal.bytes - self._wal.bytes_before(self.durable.sequence + 1)
 
     def seal(self) -> Job | None:
         """Start a new tail and a new log file; return the job that writes the old tail to files.
@@ -351,7 +382,7 @@ class Store:
         when there is nothing that the manifest does not have.
         """
         self._refuse_if_read_only()
-        self._seal_beyond = self._wal.bytes + self.settings.checkpoint_bytes
+        self._seal_beyond = self._unsealed_bytes + self.settings.checkpoint_bytes
         if self.sealing is None:
             if self.view.sequence == self.durable.sequence:
                 return None
@@ -463,6 +494,7 @@ class Store:
                     marks=encode_marks(durable.marks) if durable.marks else b"",
                     config=encode_config(durable.config),
                     births=dict(durable.births),
+                    cursors=encode_cursors(durable.cursors),
                 )
             )
         except StorageFault:
@@ -503,11 +535,54 @@ class Store:
         name = files.segment_file(number, f"deleted.{self._number()}")
         return write_array(self.storage, name, deleted, deleted.dtype, deleted.shape)
 
+    # -- the log's consumers
+
+    @property
+    def _needed(self) -> int:
+        """The oldest operation that must stay in the log, whatever its consumers have read."""
+        held = [h.manifest.sequence for h in self._held if h.manifest.log == self._manifest.log]
+        return min([self.durable.sequence, *held]) + 1
+
     def _shorten_log(self) -> None:
         """Remove the log files that nobody needs any more."""
-        held = [h.manifest.sequence for h in self._held if h.manifest.log == self._manifest.log]
-        with suppress(StorageFault):
-            self._wal.drop_before(min([self.durable.sequence, *held]) + 1)
+        first = outbox.pinned(self.view.cursors, self._wal, self._needed)
+        if self._wal.bytes_before(first):
+            with suppress(StorageFault):
+                if self.view.cursors or self.durable.cursors:
+                    self.sync()  # a power cut must not take a cursor back to what is gone
+                self._wal.drop_before(first)
+
+    def unread_bytes(self, cursor: Cursor) -> int:
+        """Bytes of the log files that hold what this consumer has not read. From any thread."""
+        return self._wal.bytes - self._wal.bytes_before(cursor.sequence + 1)
+
+    def is_lost(self, cursor: Cursor) -> bool:
+        """Whether what this consumer has not read yet is gone."""
+        return outbox.is_lost(cursor, self._wal)
+
+    def set_cursor(self, name: str, cursor: Cursor | None) -> int:
+        """Put a consumer's cursor in its place, or (None) take it away; return the sequence number.
+
+        Raises LimitExceeded for a cursor too many, ShardReadOnly, or a Fault.
+        """
+        operation = CheckedSetCursor(name, cursor)
+        (outcome,) = self.commit([Submission(operation, config=self.config)])
+        if isinstance(outcome, EdgeError):
+            raise outcome
+        return outcome
+
+    def read_log(self, reader: LogReader | None, first: int) -> LogReader:
+        """Return a reader of all operations from `first` on, or let the one that is there go on;
+        make them survive a power cut first.
+
+        Raises ShardReadOnly, a StorageFault, or CorruptData where `first` is gone.
+        """
+        if self.synced < self.sequence:
+            self.sync()
+        if reader is None:
+            return self._wal.read(first)
+        self._wal.read_on(reader)
+        return reader
 
     # -- snapshots
 
@@ -527,7 +602,8 @@ class Store:
 
     def become(self, other: Store) -> None:
         """Go on as `other`, a store over files that lie in this one's folder already; what this
-        one held is gone. One manifest is the switch.
+        one held is gone, and the places of its log's consumers are void. One manifest is the
+        switch.
 
         Raises a Fault where the manifest could not be replaced; nothing has changed then, or
         nothing more can be written.
@@ -535,15 +611,18 @@ class Store:
         self._refuse_if_read_only()
         before, old = self._manifest, self._wal
         self._next_number = max(self._next_number, other._next_number)
+        cursors = voided(self.view.cursors)
+        state = msgspec.structs.replace(other._manifest, cursors=encode_cursors(cursors))
         try:
-            self._publish(other._manifest)
+            self._publish(state)
         except StorageFault:
             if self.read_only is None:  # nothing was replaced
                 self.refuse(other)
             raise
         old.close()
         self._wal = other._wal
-        self.view, self.durable, self.sealing = other.view, other.durable, None
+        self.view = other.view.with_cursors(cursors)
+        self.durable, self.sealing = other.durable.with_cursors(cursors), None
         self._tombstones = other._tombstones
         self._seal_beyond = self.settings.checkpoint_bytes
         self._promised_at = None
@@ -600,7 +679,10 @@ class Store:
         try:
             if record.kind != codec.OPERATION:
                 raise CorruptData(f"kind {record.kind} is not known to this build")
-            return prepare(codec.decode(record.body), view), codec.mark_of(record.body)
+            operation = codec.decode(record.body)
+            if isinstance(operation, CheckedSetCursor) and record.sequence <= self._manifest.foreign:
+                operation = CheckedNothing()
+            return prepare(operation, view), codec.mark_of(record.body)
         except (CallerError, CorruptData) as fault:
             where = f"{self.storage.path}/{self._manifest.log}"
             raise CorruptData(f"log record {record.sequence}: {fault}", where) from fault

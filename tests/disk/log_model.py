@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge.disk import files
+from edge.disk.log_file import Record
 from edge.disk.storage import Storage
-from edge.disk.wal import Record, Wal
+from edge.disk.wal import Wal
 from tests.disk.simulated import Image, SimulatedStorage
 
 SHARD = "5eed" * 8

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.disk import files
+from edge.disk.log_file import FILE_HEADER, LARGEST_BODY, RECORD_HEADER
 from edge.disk.storage import DiskStorage
-from edge.disk.wal import FILE_HEADER, LARGEST_BODY, MARK_SIZE, RECORD_HEADER, Wal
+from edge.disk.wal import MARK_SIZE, Wal
 from edge.errors import CorruptData, LimitExceeded, StorageFault, StorageFull
 from tests.disk.log_model import OPERATIONS, SHARD, LogModel, body_of, drained, plain
 from tests.disk.simulated import FaultyStorage, FaultyWriter, SimulatedStorage

@@ -34,7 +34,8 @@ from edge.payload import edit
 from edge.query.answer import Retrieve, answer
 from edge.segment.view import ShardView
 from edge.store.effect import carry_out
-from edge.store.prepare import ADMITS, PREPARE, prepare
+from edge.store.chosen import ADMITS
+from edge.store.prepare import PREPARE, prepare
 from tests.segment.made import after, cut, start
 
 SEVERAL = MultiVectorConfig(MultiVectorComparator.MaxSim)
