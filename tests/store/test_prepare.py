@@ -33,9 +33,11 @@ from edge.model.vector_params import VectorStorageDatatype as D
 from edge.payload import edit
 from edge.query.answer import Retrieve, answer
 from edge.segment.view import ShardView
-from edge.store.effect import carry_out
 from edge.store.chosen import ADMITS
+from edge.store.effect import Effect, carry_out
 from edge.store.prepare import PREPARE, prepare
+from edge.store.resolve import RESOLVE, resolved
+from edge.vectors.block import Ragged
 from tests.segment.made import after, cut, start
 
 SEVERAL = MultiVectorConfig(MultiVectorComparator.MaxSim)
@@ -131,12 +133,42 @@ def check_against(view: ShardView, operation: UpdateOperation, expected: Points)
     before = read(view)
     checked = check(operation, CONFIG)
     effect = prepare(checked, view)
+    by_ids = resolved(checked, view)
+    assert names_its_points(by_ids)
+    assert plain(prepare(by_ids, view)) == plain(effect)
     assert read(view) == before
     now = carry_out(effect, view, view.sequence + 1)
     assert read(now) == expected
     assert read(view) == before
     if effect.is_nothing:
         assert expected == before
+
+
+def names_its_points(operation: CheckedOperation) -> bool:
+    """Whether no filter, condition or mode is left in it."""
+    parts = [getattr(operation, name) for name in operation.__struct_fields__]
+    return not any(
+        isinstance(part, Filter) or (isinstance(part, UpdateMode) and part is not UpdateMode.Upsert)
+        for part in parts
+    )
+
+
+def plain(effect: Effect) -> Any:
+    """An effect as values that can be compared."""
+    deletes = [(position, offsets.tolist()) for position, offsets in effect.deletes if len(offsets)]
+    rows = effect.rows
+    if rows is None or not len(rows):
+        return deletes, None
+    columns = {
+        name: (range(len(rows)) if column.where is None else column.where.tolist(), column.block)
+        for name, column in rows.vectors.items()
+    }
+    vectors = {
+        name: (list(where), [part.tolist() for part in getattr(block, "parts", (block,))],
+               block.starts.tolist() if isinstance(block, Ragged) else None)
+        for name, (where, block) in columns.items() if len(where)
+    }  # fmt: skip
+    return deletes, (rows.ids.tolist(), vectors, rows.payloads)
 
 
 def located(target: list[PointId] | Wanted, points: Points) -> list[PointId]:
@@ -244,7 +276,7 @@ def check_edit(
     if lacking:
         before = read(view)
         with pytest.raises(NotFound, match="|".join(f"id {point_id}" for point_id in lacking)):
-            prepare(check(operation, CONFIG), view)
+            prepare(resolved(check(operation, CONFIG), view), view)
         assert read(view) == before
         return
     check_against(view, operation, points | {i: change(points[i]) for i in touched})
@@ -396,3 +428,23 @@ def test_the_same_operation_on_the_same_view_has_the_same_effect() -> None:
 def test_every_checked_operation_can_be_prepared() -> None:
     assert set(PREPARE) == set(CheckedOperation.__subclasses__())
     assert set(ADMITS) == set(UpdateMode.__members__.values())
+
+
+def test_what_may_depend_on_stored_points_can_be_resolved() -> None:
+    dependent = {
+        kind
+        for kind in CheckedOperation.__subclasses__()
+        if {"target", "condition"} & set(kind.__struct_fields__)
+    }
+    assert dependent == set(RESOLVE)
+
+
+@given(beginnings(), st.lists(st.tuples(ids, vectors, payloads), max_size=6), filters)
+def test_a_resolved_update_of_vectors_leaves_out_no_repeated_id(
+    begun: tuple[ShardView, Points], batch: list[tuple[PointId, Any, Any]], condition: Wanted
+) -> None:
+    """Each of the vectors that one id is given twice over may be of another name."""
+    view, points = begun
+    changes = [PointVectors(i, v) for i, v, _ in batch if i in points] * 2
+    checked = check(UpdateOperation.update_vectors(changes, condition.filter), CONFIG)
+    assert plain(prepare(resolved(checked, view), view)) == plain(prepare(checked, view))
