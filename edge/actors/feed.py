@@ -138,8 +138,9 @@ class Feed:
 
     def break_off(self, why: str) -> None:
         """Nobody's next change follows on what they have."""
-        for subscription in self._subscriptions:
-            subscription.lag(why)
+        for listener in self._listeners:
+            if isinstance(listener, Subscription):
+                listener.lag(why)
 
     def end(self) -> None:
         """The shard is closed: nothing more will come."""

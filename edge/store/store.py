@@ -680,7 +680,10 @@ class Store:
             if record.kind != codec.OPERATION:
                 raise CorruptData(f"kind {record.kind} is not known to this build")
             operation = codec.decode(record.body)
-            if isinstance(operation, CheckedSetCursor) and record.sequence <= self._manifest.foreign:
+            if (
+                isinstance(operation, CheckedSetCursor)
+                and record.sequence <= self._manifest.foreign
+            ):
                 operation = CheckedNothing()
             return prepare(operation, view), codec.mark_of(record.body)
         except (CallerError, CorruptData) as fault:
