@@ -14,7 +14,6 @@ from edge.qdrant.source import Bytes, Folder, bits_at
 Rows = NDArray[np.int64]
 
 _DEFAULT_CHUNK = 32 << 20
-_LEGACY_FLAGS = 1
 _MOST_ROWS = 1 << 32  # a row is a number of 32 bits
 
 
@@ -68,8 +67,8 @@ class Flags:
         self._bits: Bytes = np.empty(0, np.uint8)
         if not folder.is_there():
             return
-        count, legacy = folder.array(layout.STATUS, "<u8", 2).tolist()
-        if legacy == _LEGACY_FLAGS:
+        count, other = folder.array(layout.STATUS, "<u8", 2).tolist()
+        if other:
             raise folder.unread(layout.STATUS, "the second file of flags")
         data = folder.bytes(layout.FLAGS)
         if count > 8 * data.size:

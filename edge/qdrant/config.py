@@ -66,6 +66,7 @@ _QUANTIZATIONS: dict[str, type[Any]] = {
     "binary": BinaryQuantizationConfig,
     "turbo": TurboQuantQuantizationConfig,
 }
+_NO_STEMMER = {"type": "none"}
 _OPTIMIZERS = (
     "deleted_threshold",
     "vacuum_min_vector_number",
@@ -200,6 +201,8 @@ def indexed_field_of(path: str, given: str | Options) -> IndexedField:
     options = _options(given, field)
     if options.get("type") not in [kind.value for kind in PayloadSchemaType]:
         raise ValidationError(f"{field}: an index of type {options.get('type')!r} is not known")
+    if options.get("stemmer") == _NO_STEMMER:
+        options["stemmer"] = {"type": "disabled"}
     params: Any = _converted(options, IndexParams, field)
     check_nested(json_path.canonical(path), params)
     return indexed_field(params)

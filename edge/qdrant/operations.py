@@ -2,7 +2,8 @@
 
 Invariants: an operation that is not known is refused by its name, never passed over. What Qdrant
 does not do with a part of an operation is left out of ours: `overwrite_payload` replaces the whole
-payload there, whatever its key.
+payload there, whatever its key, and a point whose sparse vector has fewer values than indices makes
+it fail, now and whenever it loads the shard.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ def operation_of(record: Any, number: int) -> UpdateOperation:
     except RecursionError:
         raise CorruptData(f"operation {number}: nested too deeply") from None
     except EdgeError as error:
-        error.args = (f"operation {number}: {error}",)
-        raise
+        raise type(error)(f"operation {number}: {error}") from None
 
 
 _RECORD = dict[str, Any]
@@ -132,7 +132,11 @@ _MODES = {
 
 def _points(given: _Points) -> list[Point]:
     if given.points is not None:
-        return [Point(id_of(one.id), _vectors(one.vector), one.payload) for one in given.points]
+        return [
+            Point(id_of(one.id), _vectors(one.vector), one.payload)
+            for one in given.points
+            if not _fails_there(one.vector)
+        ]
     if given.batch is None:
         raise CorruptData("an upsert of neither points nor a batch")
     return _from_columns(given.batch)
@@ -144,14 +148,26 @@ def _from_columns(batch: _Columns) -> list[Point]:
     named = batch.vectors if isinstance(batch.vectors, dict) else {"": batch.vectors}
     if {len(payloads), *map(len, named.values())} != {count}:
         raise CorruptData("a batch of columns of several lengths")
+    rows = [{name: column[i] for name, column in named.items()} for i in range(count)]
     return [
-        Point(
-            id_of(batch.ids[i]),
-            {name: _vector(column[i]) for name, column in named.items()},
-            payloads[i],
-        )
-        for i in range(count)
+        Point(id_of(id), _vectors(row), payload)
+        for id, row, payload in zip(batch.ids, rows, payloads, strict=True)
+        if not _fails_there(row)
     ]
+
+
+def _fails_there(given: Any) -> bool:
+    """Return whether Qdrant fails on a point with these vectors, and so never stored it: their
+    parts are of several lengths."""
+    vectors = given.values() if isinstance(given, dict) else [given]
+    return any(len(set(_lengths(vector))) > 1 for vector in vectors)
+
+
+def _lengths(vector: Any) -> list[int]:
+    """Return the lengths of what has to be equally long in a vector."""
+    parts = list(vector.values()) if isinstance(vector, dict) else vector
+    several = isinstance(parts, list) and bool(parts)
+    return [len(p) for p in parts if isinstance(p, list)] if several else []
 
 
 def _vectors(given: Any) -> Any:

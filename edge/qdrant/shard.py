@@ -151,14 +151,16 @@ def _newest(segments: list[LivePoints]) -> list[LivePoints]:
 
 # -- the manifest
 
-_NOT_LISTED = frozenset(
-    {layout.SEGMENT_STATE, layout.VERSION_INFO, layout.SEGMENT_MANIFEST, layout.JOURNAL}
-)
+_NOT_LISTED = frozenset({layout.SEGMENT_STATE, layout.VERSION_INFO, layout.SEGMENT_MANIFEST})
 
 
 def _manifest_of(segment: Segment) -> SegmentManifest:
     version = max(segment.version, 0)
-    versions = dict.fromkeys(_files(segment.files), None)
+    versions = dict.fromkeys(
+        name
+        for name in _files(segment.files)
+        if name not in _NOT_LISTED and not name.startswith(layout.PENDING_CHANGES)
+    )
     return SegmentManifest(segment.name, version, {**versions, **_brought(segment, version)})
 
 
@@ -176,7 +178,7 @@ def _brought(segment: Segment, version: int) -> dict[str, int | None]:
 
 def _files(folder: Folder, above: str = "") -> Iterator[str]:
     for name in folder.names():
-        if name in _NOT_LISTED or name.startswith(layout.PENDING_CHANGES):
+        if name == layout.JOURNAL:
             continue
         if folder.is_file(name):
             yield above + name
