@@ -38,14 +38,15 @@ from edge.qdrant.export_target import ARCHIVES, Target, opened
 from edge.qdrant.export_vectors import Rows, add_bytes, write_vectors
 from edge.segment.id_tracker import IdRows
 from edge.segment.view import SegmentView, ShardView
-from edge.vectors.block import Offsets, Ragged
-from edge_kernels import bits
+from edge.vectors.block import Offsets, Ragged, starts_of
+from edge_kernels import bits, lz4
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from edge.disk.tar_header import Extent
 
+_BYTES_AT_ONCE: Final = 1 << 20
 _LOG_BYTES: Final = 64
 _LOG_START: Final = b"wal\0"
 
@@ -324,19 +325,28 @@ def _write_dead(target: Target, rows: Rows) -> None:
     add_bytes(target, layout.DELETED_IDS, words.astype("<u8").data)
 
 
-def _payloads(rows: Rows) -> Iterator[list[bytes | memoryview | None]]:
-    decode, encode = msgspec.msgpack.decode, msgspec.json.encode
+def _payloads(rows: Rows) -> Iterator[list[memoryview | None]]:
     for few in rows.slices():
-        yield [
-            _uncompressed(encode(decode(blob))) if len(blob) else None
-            for blob in rows.view.payloads_at(few)
-        ]
+        yield from _encoded(rows.view.payloads_at(few))
 
 
-def _uncompressed(data: bytes) -> bytes:
-    """A block of LZ4 that holds all of `data` as it is, with its length in front."""
-    length = len(data)
-    if length < 15:
-        return length.to_bytes(4, "little") + bytes([length << 4]) + data
-    more, last = divmod(length - 15, 255)
-    return b"%b\xf0%b%c%b" % (length.to_bytes(4, "little"), b"\xff" * more, last, data)
+def _encoded(payloads: Sequence[bytes | memoryview]) -> Iterator[list[memoryview | None]]:
+    """JSON in blocks of LZ4, about a MiB at a time."""
+    first = size = 0
+    for place, payload in enumerate(payloads, 1):
+        size += len(payload)
+        if size >= _BYTES_AT_ONCE or place == len(payloads):
+            yield _blocks(payloads[first:place])
+            first, size = place, 0
+
+
+def _blocks(payloads: Sequence[bytes | memoryview]) -> list[memoryview | None]:
+    decode, encode = msgspec.msgpack.decode, msgspec.json.encode
+    texts = [encode(decode(payload)) if len(payload) else b"" for payload in payloads]
+    ends = starts_of(np.array([len(text) for text in texts]))
+    blocks, borders = lz4.encode(np.frombuffer(b"".join(texts), np.uint8), ends)
+    data, places = blocks.data, borders.tolist()
+    return [
+        data[start:end] if text else None
+        for text, start, end in zip(texts, places, places[1:], strict=False)
+    ]

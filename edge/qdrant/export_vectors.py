@@ -27,7 +27,7 @@ from edge.vectors.dense import BuiltDense, GrowingDense
 from edge.vectors.form import Form, form_of
 from edge.vectors.multi import COUNT, BuiltMulti, GrowingMulti
 from edge_kernels.encodings import SCALED8, SCALED16
-from edge_kernels.pack_sparse import pack
+from edge_kernels.packed_sparse import pack
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

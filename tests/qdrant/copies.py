@@ -175,7 +175,6 @@ class Copy(Pair):
 
     def _foreign(self, path: Path) -> Any:
         """A shard of the same vectors and other points."""
-        _, _ = path, self.config
         other = EdgeShard.create(self.folder / f"other{self.exports}", self.view.config)
         other.update(UpdateOperation.upsert_points(points(self.view.config, range(5000, 5003))))
         export_shard(other._store.view, SHARD, path)
@@ -197,7 +196,7 @@ class Copy(Pair):
         if self.theirs is not None:
             self.theirs.close()
 
-    def compare_everything(self, seed: int = 0, queries: int = 4) -> None:
+    def compare_everything(self, seed: int = 0, queries: int = 2) -> None:
         """All points, and the exact neighbours of some vectors of every name."""
         self.compare()
         self.compare_queries(seed, queries)
@@ -215,7 +214,7 @@ CAPS = Caps(members=10_000, file_bytes=1 << 30, total_bytes=1 << 32, reserve=0)
 
 
 def names_in(path: Path) -> list[str]:
-    """The files of an archive, without the UUIDs of segments."""
+    """The files of an archive."""
     storage = DiskStorage(path.parent, files.is_foreign_name)
     members = TarReader.open(storage, path.name, CAPS).members
     return [member.name for member in members if not member.is_folder]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -134,12 +135,17 @@ def test_segments_of_dead_points_are_left_out(new: New) -> None:
 
 
 def test_more_than_a_page_and_than_a_slice(new: New) -> None:
+    """Texts that do not repeat themselves, so that a payload runs from one page into the next."""
     copy = new(ONE)
     copy.tell(U.upsert_points([Point(n, [n, 1, 2, 3], {"n": n}) for n in range(9000)]))
-    long = [Point(10_000 + n, [n, 0, 0, 0], {"text": chr(97 + n) * 900_000}) for n in range(12)]
+    long = [
+        Point(10_000 + n, [n, 0, 0, 0], {"text": Random(n).randbytes(400_000).hex()})
+        for n in range(12)
+    ]
     for one in long:
         copy.tell(U.upsert_points([one]))
     copy.copy("folder")
+    assert len(list(copy.place.glob("segments/*/payload_storage/page_*.dat"))) > 2
     found, following = copy.theirs.scroll(qdrant_edge.ScrollRequest(limit=20_000))
     assert following is None
     assert [record.id for record in found] == [*range(9000), *range(10_000, 10_012)]
