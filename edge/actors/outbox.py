@@ -31,6 +31,7 @@ from edge.model.check import (
     CheckedSetCursor,
 )
 from edge.model.cursor import Cursor, Stage
+from edge.model.mark import HERE
 from edge.segment.id_tracker import IdRows
 from edge.segment.view import ShardView
 from edge.store.points import bytes_a_point, ids_after, points_of, schema_of
@@ -289,7 +290,8 @@ def _take(reader: LogReader, most_bytes: int) -> tuple[tuple[Entry, ...], int, i
     for record in reader:
         total += len(record.body)
         operation: Any = codec.decode(record.body)
-        if isinstance(operation, OWN):
+        mark = codec.mark_of(record.body)
+        if isinstance(operation, OWN) or (mark is not None and mark.source == HERE):
             passed += len(record.body)
         else:
             entries.append(Entry(record.sequence, operation))

@@ -118,10 +118,11 @@ _decode_header = msgspec.msgpack.Decoder(_Header).decode
 
 class Gist(NamedTuple):
     """The ids that an operation names (uint64[n, 3], which may repeat), whether it deletes these
-    points, and its mark."""
+    points, whether it is about settings (names of vectors, indexes, config), and its mark."""
 
     ids: IdRows
     deletes: bool
+    settings: bool
     mark: Mark | None
 
 
@@ -177,7 +178,8 @@ def gist_of(body: Buffer) -> Gist:
     reader = _Reader(memoryview(body).cast("B"))
     header = reader.header()
     ids = NO_IDS if header.ids is None else _decode_ids(header, reader)
-    return Gist(ids, header.kind == _NUMBERS[CheckedDeletePoints], header.mark)
+    deletes = header.kind == _NUMBERS[CheckedDeletePoints]
+    return Gist(ids, deletes, header.kind in _OF_SETTINGS, header.mark)
 
 
 class _Reader:
@@ -509,6 +511,17 @@ _NUMBERS: dict[type[CheckedOperation], int] = {
     CheckedDeleteVector: 13,
     CheckedSetConfig: 14,
     CheckedSetCursor: 15,
+}
+
+_OF_SETTINGS = {
+    _NUMBERS[kind]
+    for kind in (
+        CheckedCreateFieldIndex,
+        CheckedDeleteFieldIndex,
+        CheckedCreateVector,
+        CheckedDeleteVector,
+        CheckedSetConfig,
+    )
 }
 
 _ENCODERS: dict[int, Callable[[Any], _Encoded]] = {

@@ -11,8 +11,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,24 @@ MANY = 4096
 """Touched ids that are looked up when they come; fewer wait for a reader."""
 
 
+class Touch(NamedTuple):
+    """What an operation is about: the ids whose points it leaves otherwise than they are elsewhere,
+    and whether it is one about settings that others will hear of."""
+
+    ids: IdRows
+    settings: bool
+
+
+def touch_of(body: bytes | memoryview) -> Touch:
+    """Return what an operation is about, by its body in the log.
+
+    A deletion that is the shard's own affair is about points that have left already.
+    """
+    gist = gist_of(body)
+    here = gist.mark is not None and gist.mark.source == HERE
+    return Touch(NO_IDS if here and gist.deletes else gist.ids, gist.settings and not here)
+
+
 class Overlay:
     """See the module's invariants. `cut` is the last own operation that the other shard holds."""
 
@@ -50,6 +69,8 @@ class Overlay:
         self.touched = Touched()
         self.is_leaving = True
         """Whether own points at or below the cut may still be there."""
+        self.settled = 0
+        """The last own operation that was about vectors' names, indexes or settings."""
         self.below: Views = ()
         """The other shard's segments, without what is hidden."""
         self._fresh: list[IdRows] = []
@@ -59,43 +80,44 @@ class Overlay:
     # -- as a listener
 
     def begin_with(self, view: ShardView) -> None:
-        """What led to the view is noted by whoever reads the log."""
+        """What led to the view is told by whoever reads the log."""
 
     def put(self, change: Change) -> None:
-        """Note which points an operation is about."""
-        self.note(change.sequence, change.body)
+        """Take note of an operation."""
+        self.note(change.sequence, touch_of(change.body))
 
     def end(self) -> None:
         """Nothing more will come."""
 
-    def note(self, sequence: int, body: bytes | memoryview) -> None:
-        """Note which points an operation is about, by its number and its body in the log.
-
-        A deletion that is the shard's own affair is about points that have left already.
-        """
-        gist = gist_of(body)
-        has_left = gist.deletes and gist.mark is not None and gist.mark.source == HERE
-        if not len(gist.ids) or has_left:
+    def note(self, sequence: int, touch: Touch) -> None:
+        """Take note of what the operation of this number touched."""
+        if touch.settings:
+            self.settled = sequence
+        if not len(touch.ids):
             return
-        self.touched.add(sequence, gist.ids)
-        self._fresh.append(gist.ids)
+        self.touched.add(sequence, touch.ids)
+        self._fresh.append(touch.ids)
         if self._later is not None:
-            self._later.append(gist.ids)
+            self._later.append(touch.ids)
         if sum(map(len, self._fresh)) > MANY:
             self._hide_fresh()
 
     # -- the other shard
 
-    def begin_adopting(self, cut: int) -> IdRows:
-        """Return the ids that have to be hidden in a shard that holds all up to `cut`.
+    @contextmanager
+    def adopting(self, cut: int) -> Iterator[IdRows]:
+        """Give the ids that have to be hidden in a shard that holds all up to `cut`.
 
-        What is touched from now on, until `adopt`, is hidden by that.
+        Within the block `adopt` also hides what was touched meanwhile.
         """
         self._later = []
-        return self.touched.after(cut)
+        try:
+            yield self.touched.after(cut)
+        finally:
+            self._later = None
 
     def adopt(self, below: Views, cut: int) -> None:
-        """Go on over these segments, in which `begin_adopting`'s ids are hidden."""
+        """Go on over these segments, in which the ids that `adopting` gave are hidden."""
         self._fresh, self._later = self._later or [], None
         self.below = below
         if cut > self.cut:
@@ -148,7 +170,13 @@ def leaving(view: ShardView, cut: int) -> IdRows:
     return np.concatenate([NO_IDS, *parts])
 
 
-def _staying(views: Views, cut: int) -> Views:
+def staying(view: ShardView, cut: int) -> IdRows:
+    """Return the ids of the points that an operation after `cut` has written."""
+    parts = [part for part in view.segments if part.live_count]
+    return np.concatenate([NO_IDS, *(part.ids[part.live()] for part in _staying(parts, cut))])
+
+
+def _staying(views: Iterable[SegmentView], cut: int) -> Views:
     older = [(view, _older(view, cut)) for view in views]
     return tuple(_less(view, gone) if len(gone) else view for view, gone in older)
 

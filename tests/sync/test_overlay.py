@@ -87,8 +87,8 @@ class Two:
         for id, sequence in self.touched.items():
             if self.overlay.cut < sequence <= cut:
                 self._hand_over(id)
-        kept = self.overlay.begin_adopting(cut)
-        self.overlay.adopt(hidden(self.base.view.segments, kept), cut)
+        with self.overlay.adopting(cut) as kept:
+            self.overlay.adopt(hidden(self.base.view.segments, kept), cut)
         self.adopted = dict(self.server)
         self.touched = {id: at for id, at in self.touched.items() if at > cut}
         self.points = {id: point for id, point in self.points.items() if id in self.touched}
@@ -191,11 +191,11 @@ def test_the_same_views_are_laid_over_each_other_once(two: Two) -> None:
 def test_what_is_touched_while_another_is_adopted_is_hidden_there(two: Two) -> None:
     two.serve(1, 10)
     two.serve(2, 20)
-    kept = two.overlay.begin_adopting(0)
-    two.upsert(1, 11)
-    below = hidden(two.base.view.segments, kept)
-    two.delete(2, 0)
-    two.overlay.adopt(below, 0)
+    with two.overlay.adopting(0) as kept:
+        two.upsert(1, 11)
+        below = hidden(two.base.view.segments, kept)
+        two.delete(2, 0)
+        two.overlay.adopt(below, 0)
     two.adopted = dict(two.server)
     two.check()
 
