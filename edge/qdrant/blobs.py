@@ -90,18 +90,21 @@ class Blobs:
     def values(self, rows: Rows) -> list[Bytes | None]:
         """Return the values of these rows as they were before compression; None: no value."""
         read = self._unpacked if self._config.compression == "LZ4" else self._stored
-        return [read(slot) if slot["present"] == 1 else None for slot in self.slots(rows)]
+        slots: list[tuple[int, int, int, int]] = self.slots(rows).tolist()
+        return [
+            read(page, block, length) if present == 1 else None
+            for present, page, block, length in slots
+        ]
 
-    def _stored(self, slot: Any) -> Bytes:
+    def _stored(self, page: int, block: int, left: int) -> Bytes:
         """Return the bytes of a value, from as many pages as they lie in."""
         config = self._config
-        page, left = int(slot["page"]), int(slot["length"])
-        at = int(slot["block"]) * config.block_size_bytes
+        at = block * config.block_size_bytes
         parts = []
         while left > 0:
             size = min(left, config.page_size_bytes - at)
             if size <= 0:
-                raise self._folder.corrupt(layout.TRACKER, f"block {slot['block']} of a page")
+                raise self._folder.corrupt(layout.TRACKER, f"block {block} of a page")
             parts.append(self._part(page, at, size))
             page, at, left = page + 1, 0, left - size
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
@@ -114,16 +117,14 @@ class Blobs:
             self._pages[page] = self._folder.bytes(name)
         return self._folder.part(name, self._pages[page], np.uint8, size, at)
 
-    def _unpacked(self, slot: Any) -> Bytes:
-        stored = self._stored(slot)
+    def _unpacked(self, page: int, block: int, length: int) -> Bytes:
+        stored = self._stored(page, block, length)
         try:
             size = int.from_bytes(stored[:_COUNT].tobytes(), "little")
             return lz4.decode(stored[_COUNT:], size)
         except ValueError as error:
-            name, at = layout.page_file(int(slot["page"])), int(slot["block"])
-            raise self._folder.corrupt(
-                name, str(error), at * self._config.block_size_bytes
-            ) from None
+            at = block * self._config.block_size_bytes
+            raise self._folder.corrupt(layout.page_file(page), str(error), at) from None
 
 
 def _journal_entries(data: Bytes) -> list[NDArray[Any]]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from struct import Struct as Format
 from typing import Any, Final
 
-MOST_LEVELS: Final = 256
+MOST_LEVELS: Final = 128
+"""As many as Qdrant reads."""
 
 _BREAK: Final = object()
 _INDEFINITE = 31
@@ -25,7 +26,10 @@ def decode(data: bytes | memoryview) -> Any:
     ValueError where they are none.
     """
     reader = _Reader(memoryview(data))
-    found = reader.value(MOST_LEVELS)
+    try:
+        found = reader.value(MOST_LEVELS)
+    except RecursionError:  # of a caller that is deep already
+        raise ValueError("CBOR: nested too deeply") from None
     if found is _BREAK or reader.at != len(data):
         raise ValueError(f"CBOR: not one value of {len(data)} bytes")
     return found

@@ -39,6 +39,7 @@ Rows = NDArray[np.int64]
 _LIMITS = Limits(payload_bytes=1 << 28, payload_depth=HARD_DEPTH)
 _PENDING = re.compile(re.escape(layout.PENDING_CHANGES) + r"(?:\.([0-9]+))?")
 _NEWER_PENDING = "proxy_changes."
+_MOST_VERSION = 32  # bytes
 _DELETE = ("DeletePoint", "delete_point")
 
 
@@ -175,7 +176,7 @@ def is_appendable(config: SegmentConfig) -> bool:
 
 
 def _check_version(folder: Folder) -> None:
-    text = folder.storage.read(f"{folder.path}/{layout.VERSION_INFO}")[:32].decode("latin-1")
+    text = folder.bytes(layout.VERSION_INFO)[:_MOST_VERSION].tobytes().decode("latin-1")
     if text not in layout.READ_VERSIONS:
         raise folder.unread(layout.VERSION_INFO, f"segment version {text!r}")
 
