@@ -29,6 +29,8 @@ from edge.qdrant.source import Folder
 from edge.segment.rows import RowBlock
 from edge_kernels import ids as id_kernels
 
+_PACKED = ".tar"
+
 MOST_ROWS = 4_096
 MOST_BYTES = 16 << 20
 """What a block is about as large as, unless one point alone is larger."""
@@ -114,6 +116,8 @@ class QdrantShard:
 def _segments(folder: Folder) -> Iterator[Segment]:
     parent = folder.inside(layout.SEGMENTS)
     for name in parent.names():
+        if name.endswith(_PACKED):
+            raise parent.unread(name, "a segment that is still packed")
         found = parent.inside(name)
         # one without a version was not finished: Qdrant deletes it
         if layout.is_segment(name) and found.exists(layout.VERSION_INFO):

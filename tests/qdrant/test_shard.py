@@ -430,6 +430,7 @@ def refusals() -> dict[str, Any]:
         "mode 'append_only'": lambda segment: edit(segment / blobs, mode="append_only"),
         "compression 'Zstd'": lambda segment: edit(segment / blobs, compression="Zstd"),
         "append-only storage": file(f"{layout.PAYLOAD_STORAGE}/log_tracker.dat"),
+        "segment that is still packed": lambda segment: segment.with_suffix(".tar").touch(),
         "compact id tracker": file(layout.COMPACT_VERSIONS),
         "changes of a newer kind": file("proxy_changes.0.x.dat"),
         "second file of flags": file("vector_storage-d/deleted/status.dat", bytes(8) + b"\1" * 8),
