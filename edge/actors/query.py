@@ -24,7 +24,7 @@ from edge.actors.watch import Watch
 from edge.errors import ActorCrashed, EdgeError, ShardBusy, ShardClosed
 from edge.query.answer import Request, answer, answer_each, deadline_of, estimate
 from edge.query.deadline import NEVER, Deadline
-from edge.query.queries import likeness
+from edge.query.queries import kind_of
 from edge.segment.view import ShardView
 
 INLINE = 300.0
@@ -74,7 +74,7 @@ class QueryActor:
             raise ShardBusy(f"{len(self._mailbox)} requests wait already")
         if deadline is NEVER:
             deadline = Deadline()  # one of its own, to expire
-        kind = likeness(request)
+        kind = kind_of(request)
         admitted = _Admitted(request, deadline, view, None if kind is None else (id(view), kind))
         try:
             return await self._mailbox.ask(admitted, deadline.left())

@@ -94,7 +94,8 @@ class QueryRequest(BestEffort, frozen=True):
     else. `with_payload` and `with_vector` say what results carry (default: neither),
     `score_threshold` the score that all given back are better than (without scores it has no
     meaning). Ours, by keyword: `timeout` in seconds; `best_effort`: at the timeout give the best so
-    far; `explain`: answer with Explained, which tells the way taken.
+    far (in several stages: what the prefetches found until then, ranked to the end); `explain`:
+    answer with Explained, which tells the way taken.
     """
 
     limit: int

@@ -49,9 +49,9 @@ from edge.query.groups import grouped
 from edge.query.matrix import matrix
 from edge.query.order import ordered
 from edge.query.queries import AnyQuery, Outcome, Tell, queries, query
-from edge.query.ranking import Run
 from edge.query.records import records, vector_names
 from edge.query.search import Hits, bytes_a_point, scan_cost, walk_cost
+from edge.query.stage import Run
 from edge.segment.view import SegmentView, ShardView
 from edge_kernels import bits
 

@@ -34,6 +34,11 @@ class Deadline:
         """Return the error of a request whose time is over."""
         return DeadlineExceeded(f"no answer within the request's timeout of {self._timeout} s")
 
+    def finishing(self) -> Deadline:
+        """Return the deadline of what is done in any case: where best effort asks for an answer, it
+        is over only when nobody waits any more."""
+        return _Finishing(self) if self.best_effort else self
+
     def expire(self) -> None:
         """Be over at once, without an answer: nobody waits for it any more. From any thread."""
         self.best_effort = False
@@ -55,6 +60,25 @@ class Deadline:
             self._within.check()
         if self._at is not None and monotonic() >= self._at:
             raise self.exceeded()
+
+
+class _Finishing(Deadline):
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Deadline) -> None:
+        super().__init__(best_effort=True)
+        self._of = of
+
+    def finishing(self) -> Deadline:
+        return self
+
+    def over(self) -> bool:
+        self.check()
+        return False
+
+    def check(self) -> None:
+        if not self._of.best_effort:  # it has expired
+            self._of.check()
 
 
 NEVER = Deadline()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.model.fusion import DbsfFusion, Fusion, RrfFusion
 from edge.query.pool import Keys, Ranked, Scores, best, union
@@ -43,16 +44,27 @@ def _by_place(fusion: RrfFusion, number: int, source: Ranked, similar: bool) -> 
 
 
 def _by_spread(fusion: DbsfFusion, number: int, source: Ranked, similar: bool) -> Scores:
-    """Where between three (sample) deviations below the mean and three above it a score lies."""
-    count = len(source.keys)
+    """Where between three (sample) deviations below the mean and three above it a score lies.
+
+    Infinite scores say nothing of how the others are spread: what is infinitely far gets 0, or the
+    least that one of the others gets; what is infinitely near 1, or the most.
+    """
     scores = source.scores.astype(np.float64) if similar else -source.scores.astype(np.float64)
-    deviation = float(scores.std(ddof=1)) if count > 1 else 0.0
+    shares = np.full(len(scores), 0.5)
+    finite = np.isfinite(scores)
+    shares[finite] = _spread(scores[finite])
+    if not finite.all() and (scores != scores[0]).any():
+        shares[scores == -np.inf] = shares[finite].min(initial=0.0)
+        shares[scores == np.inf] = shares[finite].max(initial=1.0)
+    return shares.astype(np.float32)
+
+
+def _spread(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
     if deviation == 0.0:
-        return np.full(count, 0.5, np.float32)
-    shares: Scores = ((scores - (scores.mean() - 3 * deviation)) / (6 * deviation)).astype(
-        np.float32
-    )
-    return shares
+        return np.full(len(scores), 0.5)
+    found: NDArray[np.float64] = (scores - (scores.mean() - 3 * deviation)) / (6 * deviation)
+    return found
 
 
 _SHARES: dict[type, Callable[[Any, int, Ranked, bool], Scores]] = {

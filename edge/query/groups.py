@@ -12,8 +12,9 @@ from edge.model import json_path
 from edge.model.groups import GroupId, GroupsResult, PointGroup, QueryGroupsRequest
 from edge.payload.field_index import flattened, top_keys
 from edge.query.pool import Points
-from edge.query.ranking import Run, Stage
+from edge.query.ranking import rank
 from edge.query.records import scored
+from edge.query.stage import Run, Stage
 from edge.segment.view import ShardView
 
 TIMES_AT_FIRST = 2
@@ -34,7 +35,7 @@ def grouped(run: Run, request: QueryGroupsRequest) -> GroupsResult:
             request.params,
             request.score_threshold,
         )
-        found = run.rank(stage)
+        found = rank(run, stage)
         groups = _dealt(_values(run.view, found, request.group_by), request)
         full = len(groups) == request.limit and all(
             len(places) == request.group_size for places in groups.values()

@@ -9,13 +9,12 @@ import numpy as np
 from edge.model.filter import Filter, HasVectorCondition
 from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
 from edge.model.point_id import decode_ids
-from edge.model.sparse import SparseVector
 from edge.model.vector_params import EdgeVectorParams
 from edge.query.chance import sample
 from edge.query.deadline import Deadline
-from edge.query.pool import Keys, Ranked, id_rows, keys_of
-from edge.query.ranking import both
-from edge.query.sparse_examples import Floats, likeness
+from edge.query.likeness import Floats, likeness
+from edge.query.pool import id_rows, keys_of
+from edge.query.stage import both
 from edge.segment.view import ShardView
 from edge.vectors.form import form_of
 from edge_kernels.distance import DOT, to_score
@@ -33,7 +32,7 @@ def matrix(
     keys, ids = keys[order], ids[order]
     if len(keys) < 2:
         return _matrix(np.empty((0, 0), np.float32), np.empty((0, 0), np.int64), ())
-    distances = -_alike(view, name, keys)
+    distances = -likeness(view, name, keys, None, deadline)
     np.fill_diagonal(distances, np.inf)
     limit = min(request.limit_per_sample, len(keys) - 1)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :limit]
@@ -45,16 +44,6 @@ def matrix(
 def _code(view: ShardView, name: str) -> int:
     params = view.config.params_of(name)
     return form_of(params).metric if isinstance(params, EdgeVectorParams) else DOT
-
-
-def _alike(view: ShardView, name: str, keys: Keys) -> Floats:
-    """float32[n, n]: how like each point is to the others."""
-    no_scores = np.zeros(len(keys), np.float32)
-    params = view.config.params_of(name)
-    asked: Any = SparseVector([], [])
-    if isinstance(params, EdgeVectorParams):
-        asked = np.zeros(params.size, np.float32)
-    return likeness(view, name, asked, Ranked(keys, no_scores))[1]
 
 
 def _matrix(scores: Floats, columns: Any, ids: tuple[Any, ...]) -> SearchMatrixOffsets:

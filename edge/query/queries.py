@@ -17,10 +17,12 @@ from edge.model.point import ScoredPoint
 from edge.model.query import NearestQuery, TextQuery
 from edge.model.request import Explained, QueryRequest, SearchRequest
 from edge.model.vector_params import EdgeVectorParams
+from edge.query.by_vectors import nearest_together
 from edge.query.deadline import Deadline
 from edge.query.pool import Points
-from edge.query.ranking import Run, Stage, nearest_together
+from edge.query.ranking import rank
 from edge.query.records import scored
+from edge.query.stage import Run, Stage
 from edge.query.trace import NO_TRACE, Trace
 from edge.segment.view import ShardView
 
@@ -35,7 +37,7 @@ def query(view: ShardView, request: AnyQuery, deadline: Deadline) -> list[Scored
     if not request.limit and not isinstance(request.query, TextQuery):
         points: list[ScoredPoint] = []
     else:
-        points = _shown(request, Run(view, deadline, trace).rank(_stage(request)))
+        points = _shown(request, rank(Run(view, deadline, trace), _stage(request)))
     return points if trace is NO_TRACE else Explained(points, trace.plans)
 
 
@@ -59,7 +61,7 @@ def _shown(request: AnyQuery, found: Points) -> list[ScoredPoint]:
 # -- several
 
 
-def likeness(request: object) -> Hashable | None:
+def kind_of(request: object) -> Hashable | None:
     """Return what is equal for queries that can be searched together; None: it has no like."""
     if not isinstance(request, QueryRequest | SearchRequest):
         return None
@@ -77,7 +79,7 @@ def queries(
     its answer is known."""
     groups: dict[Hashable, list[int]] = {}
     for place, request in enumerate(requests):
-        kind = likeness(request) if _is_dense(view, request) else None
+        kind = kind_of(request) if _is_dense(view, request) else None
         groups.setdefault(place if kind is None else kind, []).append(place)
     for places in groups.values():
         if len(places) > 1:

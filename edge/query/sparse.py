@@ -9,6 +9,7 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from edge.filter.mask import matches
 from edge.model.filter import Filter
-from edge.model.sparse import SparseVector
+from edge.model.sparse import Indices
+from edge.model.vector_params import Modifier
 from edge.query.deadline import Deadline
 from edge.query.search import Found, Hits, in_all, nothing_in
 from edge.query.trace import Note, Trace
@@ -76,15 +78,14 @@ def _search_segment(view: SegmentView, leaf: SparseLeaf, deadline: Deadline, not
 # -- weights
 
 
-def weighted(
-    view: ShardView, name: str, query: SparseVector, corpus: Filter | None, deadline: Deadline
+def rarity(
+    view: ShardView, name: str, indices: Indices, corpus: Filter | None, deadline: Deadline
 ) -> Weights:
-    """Return the query's values, each multiplied by how rare its dimension is.
+    """Return float32[m]: how rare each of these dimensions (ascending) is.
 
     That is ln(1 + (n - df + 0.5) / (df + 0.5)), with n the points that live, fulfil `corpus` and
     have a vector that is not empty, and df those of them that have the dimension.
     """
-    indices, values = query.arrays
     total, having = 0, np.zeros(len(indices), np.int64)
     for segment in view.segments:
         column: Any = segment.column(name)
@@ -92,9 +93,26 @@ def weighted(
             allowed = _corpus(segment, name, corpus, deadline)
             total += _not_empty(segment, column, allowed)
             having += column.count_rows(indices, segment.watermark, allowed)
-    rarity = np.log1p((total - having + 0.5) / (having + 0.5))
-    weights: Weights = values * rarity.astype(np.float32)
-    return weights
+    return np.log1p((total - having + 0.5) / (having + 0.5)).astype(np.float32)
+
+
+def weighted(
+    view: ShardView,
+    name: str,
+    vectors: Sequence[SparseQuery],
+    corpus: Filter | None,
+    deadline: Deadline,
+) -> list[SparseQuery]:
+    """Return vectors as they ask for others: where the vector of this name is said to be, with
+    each value multiplied by how rare its dimension is."""
+    if view.config.sparse_vectors[name].modifier is not Modifier.Idf or not len(vectors):
+        return list(vectors)
+    every = np.unique(np.concatenate([vector.indices for vector in vectors]))
+    rare = rarity(view, name, every, corpus, deadline)
+    return [
+        SparseQuery(indices, values * rare[np.searchsorted(every, indices)])
+        for indices, values in vectors
+    ]
 
 
 def _corpus(view: SegmentView, name: str, corpus: Filter | None, deadline: Deadline) -> Bits | None:

@@ -59,6 +59,10 @@ class SparseRows(NamedTuple):
             return int(self.starts[-1] - self.starts[0]) * ENTRY_BYTES
         return int(np.diff(self.starts)[offsets].sum()) * ENTRY_BYTES
 
+    def products(self, query: SparseQuery, offsets: Offsets) -> Values:
+        """Return float32[m]: the dot product of the query with each of these rows."""
+        return sparse.products(_query(query), _rows(self), offsets)
+
     def filled(self) -> Bits:
         """Return the bits of the rows that have an entry."""
         count = len(self.starts) - 1

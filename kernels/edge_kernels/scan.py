@@ -27,6 +27,7 @@ from edge_kernels.jit import (
     inner,
     load_i64,
     load_u32,
+    move_bytes,
     store_i32,
     store_i64,
 )
@@ -43,7 +44,15 @@ if TYPE_CHECKING:
     Ids = NDArray[np.uint64]
     Offsets = NDArray[np.uint32]
 
-__all__ = ["TopK", "distances", "scan", "scan_list", "scan_list_together", "scan_together"]
+__all__ = [
+    "TopK",
+    "distances",
+    "distances_together",
+    "scan",
+    "scan_list",
+    "scan_list_together",
+    "scan_together",
+]
 
 
 def scan(
@@ -140,6 +149,21 @@ def distances(
     )
     _check_inside(done, base, end)
     return out
+
+
+def distances_together(
+    code: int, queries: Sequence[Query], rows: Rows, out: NDArray[np.float32]
+) -> None:
+    """Distances of each query to all rows, to `out` float32[queries, rows] (C-contiguous)."""
+    size = _row_bytes(code, queries, rows)
+    if out.shape != (len(queries), len(rows)) or not out.flags.c_contiguous:
+        raise ValueError(f"out is {out.shape}, for {len(queries)} queries and {len(rows)} rows")
+    scratch = np.empty(PITCH // 4 * len(queries), np.float32)
+    words = [measure_of(code), address_of_any(rows), size, len(rows), _rows_at_once(size)]
+    words += (address_of(scratch), address_of(out), len(queries))
+    for query in queries:
+        words += (address_of_any(query), 0, 0, 0)
+    call(_table, *words)
 
 
 def _row_bytes(code: int, queries: Sequence[Query], rows: Rows) -> int:
@@ -298,6 +322,20 @@ def _scan(block: int) -> int:
         _rate(block, listed, base, count)
     else:
         return OUTSIDE
+    return 0
+
+
+@door
+def _table(block: int) -> int:
+    measure, rows, size = load_i64(block), load_i64(block + 8), load_i64(block + 16)
+    count, step, scratch = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
+    out, queries = load_i64(block + 48), block + 56
+    for at in range(0, count, step):
+        some = min(step, count - at)
+        distances_of_several(measure, queries, rows + size * at, size, 0, some, scratch)
+        for query in range(load_i64(queries)):
+            to = out + 4 * (query * count + at)
+            move_bytes(to, scratch + PITCH * query, 4 * some)
     return 0
 
 

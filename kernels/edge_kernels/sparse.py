@@ -30,8 +30,10 @@ from edge_kernels.jit import (
     load_i32,
     load_i64,
     load_u32,
+    store_f32,
     store_i64,
 )
+from edge_kernels.measure import ZERO
 from edge_kernels.topk import TopK, offer, pack
 
 if TYPE_CHECKING:
@@ -83,6 +85,26 @@ def score_list(query: Query, rows: Rows, base: int, offsets: Offsets, ids: Ids, 
     _check_query(query)
     end = min(base + rows.starts.size - 1, ids.shape[0])
     _score(query, rows, base, end, address_of(offsets), offsets.size, None, ids, top)
+
+
+def products(query: Query, rows: Rows, offsets: Offsets) -> Values:
+    """float32[m]: the scores of the rows at `offsets` (uint32[m]), in that order; 0 where no index
+    is shared. IndexError if an offset is outside.
+    """
+    _check_query(query)
+    end = rows.starts.size - 1
+    out = np.empty(offsets.size, np.float32)
+    done = call(
+        _products,
+        *(address_of(query.indices), address_of(query.values), query.indices.size),
+        *addresses(rows),
+        *(address_of(offsets), offsets.size, end),
+        marks.address,
+        address_of(out),
+    )
+    if done == OUTSIDE:
+        raise IndexError(f"an offset is not in 0..{end - 1}")
+    return out
 
 
 def count_rows_forward(
@@ -386,6 +408,23 @@ def _score_door(block: int) -> int:
     size = _score_members(block, size) if listed == 0 else _score_listed(block, size)
     unmark(marked, query, m)
     return size
+
+
+@door
+def _products(block: int) -> int:
+    query, weights, m = load_i64(block), load_i64(block + 8), load_i64(block + 16)
+    starts, indices, values = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
+    listed, count, end = load_i64(block + 48), load_i64(block + 56), load_i64(block + 64)
+    marked, out = load_i64(block + 72), load_i64(block + 80)
+    if not _all_inside(listed, count, 0, end):
+        return OUTSIDE
+    mark(marked, query, m)
+    for i in range(count):
+        row = load_u32(listed + 4 * i)
+        score = score_row(query, weights, m, starts, indices, values, marked, row)
+        store_f32(out + 4 * i, score + ZERO)  # which is 0.0 where nothing was added
+    unmark(marked, query, m)
+    return 0
 
 
 @inner

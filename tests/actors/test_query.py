@@ -29,8 +29,8 @@ from edge.model.request import (
 )
 from edge.model.update import UpdateOperation
 from edge.query import answer as answers
+from edge.query import by_vectors
 from edge.query import deadline as deadlines
-from edge.query import ranking
 from edge.query import search as searches
 from edge.query.answer import Retrieve, answer
 from edge.query.deadline import Deadline
@@ -351,7 +351,7 @@ async def test_batch_is_answered_from_one_view(
     async with EdgeShard(tmp_path / "shard", config()) as shard:
         await shard.update(upsert([1]))
         gate = Gate()
-        monkeypatch.setattr(ranking, "search", gate.before(searches.search))
+        monkeypatch.setattr(by_vectors, "search", gate.before(searches.search))
         exact = SearchParams(exact=True)
         requests = [QueryRequest(limit=10, query=NEAREST, params=p) for p in (None, exact, exact)]
         task = asyncio.create_task(shard.query_batch(requests))

@@ -178,6 +178,10 @@ def test_several_queries_together_give_the_bits_of_each(code, n, dim, many, shar
             alone(matrix.code, query, matrix.rows, *where, ids, wanted)
             for got, expected in zip(top.finish(), wanted.finish(), strict=True):
                 assert got.tobytes() == expected.tobytes()
+    table = np.empty((many, n), np.float32)
+    scan.distances_together(matrix.code, queries, matrix.rows, table)
+    for query, row in zip(queries, table, strict=True):
+        assert row.tobytes() == distances(matrix.code, query, matrix.rows).tobytes()
 
 
 @given(code=codes, n=st.integers(1, 13), dim=st.integers(1, 150), seed=seeds)

@@ -182,4 +182,7 @@ def test_what_lies_outside_is_refused_and_changes_nothing() -> None:
     with pytest.raises(IndexError):
         scan.scan_list_together(DOT, [query] * 2, rows, 5, listed, ids, [top, other])
     assert other.size == 0
+    for shape in ((2, 10), (1, 9)):
+        with pytest.raises(ValueError, match="out is"):
+            scan.distances_together(DOT, [query], rows, np.empty(shape, np.float32))
     assert top.size == 0

@@ -164,6 +164,24 @@ def test_rows_and_lists_are_the_model(case: Case, chunk: int) -> None:
 
 
 @settings(deadline=None)  # the first call compiles
+@given(cases(), st.integers(0, 2**32 - 1))
+def test_products_are_the_scores_of_the_model(case: Case, seed: int) -> None:
+    n = len(case.rows)
+    order = np.random.default_rng(seed).permutation(n).astype(np.uint32)
+    found = sparse.products(as_query(case.query), laid_out(case.rows), order)
+    for row, got in zip(order.tolist(), found, strict=True):
+        if case.query.keys().isdisjoint(case.rows[row]):
+            assert got.tobytes() == np.float32(0).tobytes()
+        elif (score := score_of(case.query, case.rows[row])) is None:
+            assert np.isnan(got)
+        else:
+            assert got.tobytes() == np.float32(score + np.float32(0)).tobytes()
+    assert not sparse.marks.words.any()
+    with pytest.raises(IndexError):
+        sparse.products(as_query(case.query), laid_out(case.rows), np.array([n], np.uint32))
+
+
+@settings(deadline=None)  # the first call compiles
 @given(cases(), st.sampled_from([(64, 128, 1), (64, 64, 40), (4096, 16384, 1 << 16)]))
 def test_the_index_gives_what_the_model_does(case: Case, pages: tuple[int, int, int]) -> None:
     n, rows = len(case.rows), laid_out(case.rows)

@@ -132,6 +132,35 @@ def test_distributions_by_hand() -> None:
     assert of(19.0) == [0.5]
     assert of(7.0, 7.0, 7.0) == [0.5] * 3
     assert of() == []
+    far = math.inf
+    assert of(19.0, 18.0, 17.0, 16.0, -far) == pytest.approx([*four, 0.0], rel=1e-6)
+    assert of(1.0, 2.0, 3.0, 4.0, far, similar=False) == pytest.approx([*four, 0.0], rel=1e-6)
+    assert of(far, far, 19.0, 18.0, 17.0, 16.0) == pytest.approx([1.0, 1.0, *four], rel=1e-6)
+    assert of(far, 7.0, 7.0, -far) == [1.0, 0.5, 0.5, 0.0]
+    assert of(far, -far) == [1.0, 0.0]
+    assert of(far, far) == of(-far, -far) == [0.5, 0.5]
+    outlier = of(*[0.0] * 19, -1.0)
+    assert outlier[-1] < 0.0
+    assert of(*[0.0] * 19, -1.0, -far) == [*outlier, outlier[-1]]
+
+
+@given(st.dictionaries(st.integers(0, POINTS - 1), st.floats(width=32, allow_nan=False)))
+def test_a_better_score_never_gets_less(source: Source) -> None:
+    shares = named(fused(VIEW, Fusion.Dbsf(), [ranked(source)], [True], 99))
+    assert all(map(math.isfinite, shares.values()))
+    ordered = [shares[IDS[number]] for number in sorted(source, key=lambda one: source[one])]
+    assert ordered == sorted(ordered)
+
+
+def test_infinitely_far_points_are_fused_too() -> None:
+    """Squares of the distances are beyond float32."""
+    view = start(EdgeConfig(EdgeVectorParams(1, Distance.Euclid)))
+    points = [Point(number, [float(x)]) for number, x in enumerate((0.0, 1.0, 2.0, 3e38))]
+    view = after(view, UpdateOperation.upsert_points(points))
+    near = Prefetch(9, Query.Nearest([0.0]))
+    hits = answer(view, QueryRequest(9, query=Fusion.Dbsf(), prefetches=[near, near]))
+    assert [hit.id for hit in hits] == [0, 1, 2, 3]
+    assert [hit.score for hit in hits] == pytest.approx([4 / 3, 1.0, 2 / 3, 0.0], rel=1e-6)
 
 
 def test_equal_sums_are_ordered_by_id() -> None:

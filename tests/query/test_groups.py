@@ -22,7 +22,7 @@ from edge.model.query import Mmr, OrderBy, Query, Sample, TextQuery
 from edge.model.request import QueryRequest
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
-from edge.query import deadline, ranking
+from edge.query import by_vectors, deadline
 from edge.query.answer import answer
 from edge.query.deadline import Deadline
 from edge.segment.view import ShardView
@@ -188,13 +188,13 @@ def test_paths_reach_into_payloads() -> None:
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many each search looks for."""
     seen: list[int] = []
-    search = ranking.search
+    search = by_vectors.search
 
     def counted(view: Any, leaf: Any, *others: Any) -> Any:
         seen.append(leaf.k)
         return search(view, leaf, *others)
 
-    monkeypatch.setattr(ranking, "search", counted)
+    monkeypatch.setattr(by_vectors, "search", counted)
     return seen
 
 

@@ -106,7 +106,6 @@ def test_few_points(ranked: Shard) -> None:
     assert rows(found) == {one: [(other, score)], other: [(one, score)]}
 
 
-@pytest.mark.xfail(reason="the plain product, while the nearest are weighed")
 def test_scores_are_those_of_the_nearest_where_dimensions_are_weighed(ranked: Shard) -> None:
     found = answer(ranked.view, SearchMatrixRequest(999, 999, using="rare"))
     for one, nearest in list(rows(found).items())[:9]:

@@ -16,7 +16,7 @@ from edge.model.filter import FieldCondition, Filter, MatchValue
 from edge.model.fusion import Fusion
 from edge.model.point import Point
 from edge.model.prefetch import Prefetch
-from edge.model.query import Mmr, Query
+from edge.model.query import IdfParams, Mmr, Query, SearchParams
 from edge.model.request import QueryRequest
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
@@ -35,6 +35,7 @@ from tests.query.ranked_shards import (
 from tests.segment.made import after, start
 
 F = np.float32
+HALLS = Filter(must=[FieldCondition("room", match=MatchValue("hall"))])
 Matrix = list[list[float]]
 
 
@@ -110,12 +111,26 @@ def test_it_means_the_same_at_the_root_and_below(ranked: Shard, name: str) -> No
     assert [one for one, _ in below] == [one for one, _ in found]
 
 
-@pytest.mark.xfail(reason="relevance is the plain product, while the nearest are weighed")
 def test_rare_dimensions_count_for_relevance_too(ranked: Shard) -> None:
     """With lambda 1 it is the order of the nearest."""
     for vector in examples("words", 9):
         nearest = ranked.ask(Query.Nearest(vector, "rare"), 25)
         assert ranked.ask(Mmr(vector, 1.0, 25, "rare"), 25) == nearest
+
+
+@pytest.mark.parametrize("corpus", [None, HALLS], ids=["all", "halls"])
+def test_rare_dimensions_count_between_candidates_too(ranked: Shard, corpus: Filter | None) -> None:
+    params = SearchParams(exact=True, idf=IdfParams(corpus))
+    known = having(ranked, "rare")
+    for vector in examples("words", 4):
+        nearest = ranked.ask(Query.Nearest(vector, "rare"), 12, params=params)
+        asked = [
+            dict(ranked.ask(Query.Nearest(known[one], "rare"), params=params)) for one, _ in nearest
+        ]
+        likeness = [[scores.get(other, F(0)) for other, _ in nearest] for scores in asked]
+        picks = greedy([score for _, score in nearest], likeness, float(F(0.4)), 7)
+        found = ranked.ask(Mmr(vector, 0.4, 12, "rare"), 7, params=params)
+        assert found == [nearest[pick] for pick in picks]
 
 
 def test_candidates_are_as_many_as_asked_for(ranked: Shard) -> None:

@@ -45,7 +45,7 @@ from edge.model.request import QueryRequest, SearchRequest
 from edge.model.sparse import SparseVector
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
-from edge.query import deadline, ranking
+from edge.query import by_vectors, deadline
 from edge.query.answer import answer
 from edge.query.deadline import Deadline
 from tests.query.ranked_shards import (
@@ -551,13 +551,13 @@ def test_all_ways_lead_to_the_same_scores(all_kinds: Shard, name: str) -> None:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The searches of dense leaves, as they come."""
     seen: list[Any] = []
-    search = ranking.search
+    search = by_vectors.search
 
     def counted(view: Any, leaf: Any, *others: Any) -> Any:
         seen.append(leaf)
         return search(view, leaf, *others)
 
-    monkeypatch.setattr(ranking, "search", counted)
+    monkeypatch.setattr(by_vectors, "search", counted)
     return seen
 
 
