@@ -107,10 +107,20 @@ def peak_mb() -> float:
 
     VmHWM and not ru_maxrss: the latter begins with what the parent had when it started this one.
     """
+    return _of_status("VmHWM")
+
+
+def resident_mb() -> tuple[float, float]:
+    """Return the megabytes of this process that are in memory now, and those of them that no file
+    stands behind: the kernel cannot let go of these."""
+    return _of_status("VmRSS"), _of_status("RssAnon")
+
+
+def _of_status(name: str) -> float:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError("the kernel does not say how much memory this process took")
+    raise RuntimeError(f"the kernel does not say {name} of this process")
 
 
 def write(engine: Engine, path: Path, dim: int, rows: int | None, batch: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: both engines on one task."""
+    """One line of the table: both engines, or ours and another peer, on one task."""
 
     task: str
     unit: str
@@ -49,6 +49,7 @@ class Row:
             self.task,
             number(self.ours.value, self.unit) if self.ours else "-",
             number(self.theirs.value, self.unit) if self.theirs else "-",
+            self.theirs.engine if self.theirs and self.theirs.engine != THEIRS else "",
             self.unit,
             ratio(self.ours, self.theirs, cpu=False),
             ratio(self.ours, self.theirs, cpu=True),
@@ -77,22 +78,28 @@ def ratio(ours: Measurement | None, theirs: Measurement | None, cpu: bool) -> st
 
 
 def rows(measurements: Iterable[Measurement]) -> list[Row]:
-    """Pair the measurements by task, in the order in which tasks were first seen."""
+    """Pair ours with each peer's by task, in the order in which tasks were first seen."""
     found: dict[str, dict[str, Measurement]] = {}
     for measurement in measurements:
         found.setdefault(measurement.task, {})[measurement.engine] = measurement
     return [
-        Row(task, next(iter(sides.values())).unit, sides.get(OURS), sides.get(THEIRS))
+        Row(task, next(iter(sides.values())).unit, sides.get(OURS), peer)
         for task, sides in found.items()
+        for peer in _peers(sides)
     ]
+
+
+def _peers(sides: dict[str, Measurement]) -> list[Measurement | None]:
+    found: list[Measurement | None] = [side for name, side in sides.items() if name != OURS]
+    return found or [None]
 
 
 def table(measurements: Iterable[Measurement]) -> str:
     """Lay the measurements out as text."""
-    head = ["", OURS, THEIRS, "", "ratio", "by CPU", "runs"]
+    head = ["", OURS, THEIRS, "or", "", "ratio", "by CPU", "runs"]
     lines = [head, *(row.cells() for row in rows(measurements))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    left = {0, 3}
+    left = {0, 3, 4}
     text = [
         "  ".join(
             cell.ljust(width) if column in left else cell.rjust(width)

@@ -1,8 +1,9 @@
 """Every kind of vector beside qdrant-edge: sparse, multivectors, small types, quantized.
 
-Each kind is one shard that is filled, optimized, closed and loaded in a fresh process, which asks:
-its resident memory is that of serving alone. Searches sweep what trades speed for recall, and the
-table shows the speed where recall crosses TARGET_RECALL (or the first setting beyond it).
+Each kind is one shard that is filled, optimized, closed and loaded in a fresh process, which asks
+what another has written down: so its resident memory is that of the engine alone. Searches sweep
+what trades speed for recall, and the table shows the cheapest setting that reaches TARGET_RECALL.
+Beside them stand bare indexes of other libraries, where these are installed (see `bare`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import data
+from benchmarks import bare, data
 from benchmarks.engines import ENGINES, Engine
-from benchmarks.fresh import peak_mb, size_of
-from benchmarks.tasks import QUICK, TARGET_RECALL, Results, Sizes, Stopwatch, timed
+from benchmarks.fresh import resident_mb, size_of
+from benchmarks.tasks import QUICK, TARGET_RECALL, Results, Sizes, Stopwatch, timed, turns
 
 TOP = 10
 EFS = (16, 32, 64, 128, 256)
@@ -46,21 +47,37 @@ class Kind(NamedTuple):
     configure: Callable[[Engine], Any]
     settings: tuple[Setting, ...]
     exact: bool = False
+    bare: tuple[str, ...] = ()
+    """Indexes of other libraries that hold the same."""
 
 
 def vectors(engines: Sequence[Engine], sizes: Sizes, folder: Path, results: Results) -> None:
     """Measure each kind, the engines taking turns."""
     rows = 3_000 if sizes is QUICK else None
-    for name in KINDS:
-        for turn in range(1 if sizes is QUICK else 3):
-            order = engines if turn % 2 == 0 else engines[::-1]
-            for engine in order:
-                path = folder / f"{engine.name}-{name}"
-                if turn == 0:
-                    built = served("build", engine, path, kind=name, rows=rows)
-                    report_build(KINDS[name].title, engine.name, built, results)
-                found = served("ask", engine, path, kind=name, rows=rows, queries=sizes.queries)
-                report_search(KINDS[name].title, engine.name, found, results)
+    rounds = 1 if sizes is QUICK else 3
+    for name, kind in KINDS.items():
+        written = folder / f"questions-{name}"
+        served("write_questions", engines[0], written, kind=name, rows=rows, queries=sizes.queries)
+        for turn, engine in turns(engines, rounds):
+            path = folder / f"{engine.name}-{name}"
+            if turn == 0:
+                built = served("build", engine, path, kind=name, rows=rows)
+                report_build(kind.title, engine.name, built, results)
+            found = served("ask", engine, path, kind=name, questions=str(written))
+            report_search(kind.title, engine.name, found, results)
+        for index in kind.bare:
+            found = served("bare", engines[0], written, index=index, rows=rows)
+            if "missing" in found:
+                say(f"  {index}: left out, there is no package {found['missing']}")
+                continue
+            task = f"{kind.title}: optimize"
+            results.add(task, index, "s", found["build"], found["build_cpu"])
+            report_search(kind.title, index, found, results)
+
+
+def say(words: str) -> None:
+    """Tell whoever waits."""
+    print(words, file=sys.stderr, flush=True)
 
 
 def report_build(title: str, engine: str, built: dict[str, Any], results: Results) -> None:
@@ -79,6 +96,7 @@ def report_search(title: str, engine: str, found: dict[str, Any], results: Resul
     results.add(task, engine, "queries/s", best["speed"], best["cpu"], True)
     results.add(f"{title}: recall@{TOP} there", engine, "", best["recall"], None, True)
     results.add(f"{title}: resident while serving", engine, "MB", found["resident"])
+    results.add(f"{title}: not of files", engine, "MB", found["anonymous"])
 
 
 def served(task: str, engine: Engine, path: Path, **options: Any) -> dict[str, Any]:
@@ -156,9 +174,9 @@ RESCORED = tuple(Setting(ef, factor) for ef in EFS for factor in OVERSAMPLINGS)
 WIDELY = tuple(Setting(ef, factor) for ef in WIDE_EFS for factor in WIDE_OVERSAMPLINGS)
 
 KINDS = {
-    "float32": Kind("float32", dense, GRAPH),
-    "float16": Kind("float16", as_float16, GRAPH),
-    "int8": Kind("int8, rescored", as_int8, RESCORED),
+    "float32": Kind("float32", dense, GRAPH, bare=("hnswlib", "usearch f32")),
+    "float16": Kind("float16", as_float16, GRAPH, bare=("usearch f16",)),
+    "int8": Kind("int8, rescored", as_int8, RESCORED, bare=("usearch i8",)),
     "binary": Kind("binary, rescored", as_binary, WIDELY),
     "sparse": Kind("sparse, Bm25 with Idf", as_sparse, (Setting(None),), exact=True),
     "multi": Kind("MaxSim 16 x 128, exact", as_multi, (Setting(None),), exact=True),
@@ -237,9 +255,9 @@ def build(engine: Engine, path: Path, kind: str, rows: int | None) -> dict[str, 
     }
 
 
-def ask(engine: Engine, path: Path, kind: str, rows: int | None, queries: int) -> dict[str, Any]:
+def ask(engine: Engine, path: Path, kind: str, questions: str) -> dict[str, Any]:
     """Load, warm up, sweep the settings."""
-    asked, truth = questions(kind, engine, rows, queries)
+    asked, truth = read_questions(kind, engine, Path(questions))
     before = resident_mb()
     shard = engine.load(path)
     swept: list[dict[str, Any]] = []
@@ -250,34 +268,86 @@ def ask(engine: Engine, path: Path, kind: str, rows: int | None, queries: int) -
         watch = Stopwatch()
         with watch.running():
             answers = [[hit.id for hit in shard.query(request)] for request in requests]
-        recall = 1.0 if truth is None else data.recall(answers, truth)
-        swept.append(
-            {
-                "recall": recall,
-                "speed": len(requests) / watch.wall,
-                "cpu": watch.cpu / len(requests),
-                "setting": list(setting),
-            }
-        )
-    swept.sort(key=lambda one: one["speed"], reverse=True)  # the fastest that reaches it counts
-    resident = resident_mb() - before
+        swept.append(one_setting(answers, truth, watch, setting))
+    swept.sort(key=lambda one: one["cpu"])  # the cheapest that reaches it counts
+    after = resident_mb()
     shard.close()
-    return {"swept": swept, "resident": resident, "peak": peak_mb()}
+    return {"swept": swept, **grown(before, after)}
 
 
-def questions(
-    kind: str, engine: Engine, rows: int | None, queries: int
-) -> tuple[list[Any], NDArray[np.int64] | None]:
-    """What is asked, and the exact answers where a search may miss some."""
+def one_setting(
+    answers: list[list[int]],
+    truth: NDArray[np.int64] | None,
+    watch: Stopwatch,
+    setting: Sequence[Any],
+) -> dict[str, Any]:
+    """Return what a sweep says of one setting."""
+    return {
+        "recall": 1.0 if truth is None else data.recall(answers, truth),
+        "speed": len(answers) / watch.wall,
+        "cpu": watch.cpu / len(answers),
+        "setting": list(setting),
+    }
+
+
+def grown(before: tuple[float, float], after: tuple[float, float]) -> dict[str, float]:
+    """Return the megabytes that became resident, and those of them that no file stands behind."""
+    return {"resident": after[0] - before[0], "anonymous": after[1] - before[1]}
+
+
+def ask_bare(engine: Engine, path: Path, index: str, rows: int | None) -> dict[str, Any]:
+    """Fill a bare index, sweep its ef; `path` is where the questions are."""
+    asked, truth = read_questions("float32", engine, path)
+    before = resident_mb()
+    try:
+        made = bare.INDEXES[index]()
+    except ModuleNotFoundError as error:
+        return {"missing": error.name}
+    building = Stopwatch()
+    for first, block, _ in data.stream(rows, BATCH):
+        with building.running():
+            made.add(np.arange(first, first + len(block)), block)
+    vectors = np.array(asked, np.float32)
+    swept = []
+    for ef in EFS:
+        made.set_ef(ef)
+        watch = Stopwatch()
+        with watch.running():
+            answers = [made.search(vector, TOP) for vector in vectors]
+        swept.append(one_setting(answers, truth, watch, (ef,)))
+    swept.sort(key=lambda one: one["cpu"])
+    size = grown(before, resident_mb())
+    return {"swept": swept, "build": building.wall, "build_cpu": building.cpu, **size}
+
+
+def write_questions(
+    engine: Engine, path: Path, kind: str, rows: int | None, queries: int
+) -> dict[str, Any]:
+    """Write down what is asked, and the exact answers where a search may miss some."""
     if kind == "sparse":
-        api = engine.api
-        embed = api.Bm25().embed_query
-        return [embed(text) for text in texts(rows)[:: max(1, len(texts(rows)) // queries)]], None
+        found = texts(rows)[:: max(1, len(texts(rows)) // queries)]
+        path.write_text(json.dumps(found), encoding="utf-8")
+    elif kind == "multi":
+        path.write_text(json.dumps(min(queries, 100)), encoding="utf-8")
+    else:
+        known = data.load(rows, queries)
+        with path.open("wb") as file:
+            np.savez(file, asked=known.queries, truth=known.truth)
+    return {}
+
+
+def read_questions(
+    kind: str, engine: Engine, path: Path
+) -> tuple[list[Any], NDArray[np.int64] | None]:
+    """Return what is asked, and the exact answers where a search may miss some."""
+    if kind == "sparse":
+        embed = engine.api.Bm25().embed_query
+        return [embed(text) for text in json.loads(path.read_text(encoding="utf-8"))], None
     if kind == "multi":
-        blocks = token_blocks(min(queries, 100), seed=2)
+        blocks = token_blocks(json.loads(path.read_text(encoding="utf-8")), seed=2)
         return [block[:QUERY_TOKENS].tolist() for block in blocks], None
-    found = data.load(rows, queries)
-    return found.queries.tolist(), found.truth
+    with np.load(path) as found:
+        return found["asked"].tolist(), found["truth"]
 
 
 def request_of(engine: Engine, kind: str, vector: Any, setting: Setting) -> Any:
@@ -292,15 +362,12 @@ def request_of(engine: Engine, kind: str, vector: Any, setting: Setting) -> Any:
     return api.QueryRequest(limit=TOP, query=api.Query.Nearest(vector, using), params=params)
 
 
-def resident_mb() -> float:
-    """Megabytes of this process that are in memory now."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError("the kernel does not say how much memory this process takes")
-
-
-TASKS: dict[str, Callable[..., dict[str, Any]]] = {"build": build, "ask": ask}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "build": build,
+    "ask": ask,
+    "bare": ask_bare,
+    "write_questions": write_questions,
+}
 
 
 def main() -> None:
