@@ -18,6 +18,11 @@
         ShardLocked          another process (or another shard object) has the folder open
         DeadlineExceeded     the request's timeout ran out
         OutboxLost           what an outbox has not handed over is gone; it has to begin anew
+      RemoteError            what another machine is asked for was not done, or nobody knows
+        Unreachable          no connection to it, or one that ended before the whole answer
+        RemoteBusy           it asks for patience, or has failed for now
+        Refused              it does not take the request, now and later
+          Unauthorized       it wants another key
       Fault                  ours or the disk's
         StorageFault         (OSError) an operating-system error on a file
           StorageFull        no space is left for the write; reads and deletes go on
@@ -139,6 +144,50 @@ class OutboxLost(ShardError):
     """What an outbox has not handed over yet is not in the log any more: it has to begin anew."""
 
     code = "outbox-lost"
+
+
+class RemoteError(EdgeError):
+    """What another machine was asked for was not done, or nobody knows whether it was.
+
+    `status` is that of its answer over HTTP, 0 where there was none; `after` are the seconds for
+    which it asked to be left alone, if it did.
+    """
+
+    code = "remote"
+
+    def __init__(self, message: str, status: int = 0, after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.after = after
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, int, float | None]]:
+        return type(self), (self.message, self.status, self.after)
+
+
+class Unreachable(RemoteError):
+    """There was no connection to it, or one that ended before the whole answer had come."""
+
+    code = "unreachable"
+
+
+class RemoteBusy(RemoteError):
+    """It has too much to do, or failed (`status` 408, 425, 429, 5xx): the same request may be right
+    later."""
+
+    code = "remote-busy"
+
+
+class Refused(RemoteError):
+    """It does not take the request (`status` 4xx), and would not later."""
+
+    code = "refused"
+
+
+class Unauthorized(Refused):
+    """It wants a key, or another one (`status` 401, 403)."""
+
+    code = "unauthorized"
 
 
 class Fault(EdgeError):
