@@ -4,7 +4,8 @@ Thresholds and meanings are Qdrant's:
 - *vacuum*: a segment of at least `vacuum_min_vector_number` rows of which more than
   `deleted_threshold` are dead is rewritten without them;
 - *index*: a segment whose vectors of one name take more than `indexing_threshold` kilobytes gets
-  a graph; whatever else has none is merged into the same build, up to `max_segment_size`;
+  a graph, a small form or both, as is asked; whatever else has neither is merged into the same
+  build, up to `max_segment_size`;
 - *fields*: a built segment whose field indexes are not those of the schema gets the ones that it
   lacks, where it lies, and loses the others;
 - *merge*: when there are more segments than `default_segment_number` (0: one for each processor,
@@ -139,7 +140,7 @@ def fields(view: ShardView, schema: Schema) -> Plan | None:
 
 
 def tidy(view: ShardView) -> Plan | None:
-    """Return what is soon done for much space: segments without a graph, more dead than alive.
+    """Return what is soon done for much space: segments without an index, more dead than alive.
 
     The next larger rebuild would do it too; this is for a shard that is never asked for one. Each
     row that is written anew frees another, so that it costs no more than writing did.
@@ -147,7 +148,7 @@ def tidy(view: ShardView) -> Plan | None:
     worn = [
         segment
         for segment in view.segments
-        if segment.deleted_count > segment.live_count and not segment.segment.graphs
+        if segment.deleted_count > segment.live_count and _is_bare(segment)
     ]
     return Plan("tidy", _fitting(worn, view.keys(), view.settings)) if worn else None
 
@@ -168,11 +169,16 @@ def _index(
     plain = [view for view in segments if not _is_indexed(view, vectors, settings)]
     if not plain:
         return None
-    if plain[0].segment.graphs:  # what it has is not as the settings are now
+    if not _is_bare(plain[0]):  # what it has is not as the settings are now
         return Plan("index", frozenset({plain[0].segment.number}))
-    unindexed = [view for view in segments if not view.segment.graphs]
+    unindexed = [view for view in segments if _is_bare(view)]
     others = [view for view in unindexed if view not in plain]
     return Plan("index", _fitting([v for v in plain if v in unindexed] + others, vectors, settings))
+
+
+def _is_bare(view: SegmentView) -> bool:
+    """Whether the segment has nothing that took long to make. (With m 0 a small form is all.)"""
+    return not view.segment.graphs and not view.segment.quantized
 
 
 def _is_indexed(

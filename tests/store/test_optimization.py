@@ -14,6 +14,7 @@ from edge.disk.storage import DiskStorage, Storage
 from edge.errors import StorageFault
 from edge.model.config import EdgeConfig, EdgeOptimizersConfig, settings_of
 from edge.model.point_id import decode_ids
+from edge.model.quantization import ScalarQuantizationConfig, ScalarType
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams, HnswIndexConfig
 from edge.segment.builder import Built
@@ -146,6 +147,29 @@ def test_small_segments_without_a_graph_join_the_one_that_gets_one(storage: Disk
     view = segments(storage, config(indexing_threshold=1), 5, 20, 6)
     assert planned(view) == ("index", [0, 1, 2])
     assert planned(upsert(view, 0, 3)) == ("index", [0, 1, 2, 3])
+
+
+def test_what_has_a_small_form_and_no_graph_is_not_joined_again(storage: DiskStorage) -> None:
+    """With m 0 a small form is all that there is to build, and it is built once."""
+    flat = EdgeVectorParams(
+        SIZE,
+        Distance.Dot,
+        hnsw_config=HnswIndexConfig(m=0, ef_construct=16, full_scan_threshold=0),
+        quantization_config=ScalarQuantizationConfig(ScalarType.Int8),
+    )
+    view = segments(storage, config({"": flat}, indexing_threshold=1), 40)
+    assert planned(view) == ("index", [0])
+    found = plan(view)
+    assert found is not None
+    view = carried_out(storage, view, found)
+    assert set(view.segments[0].segment.quantized) == {NAMELESS}
+    assert plan(view) is None
+    assert planned(upsert(view, 0, 20)) == ("index", [1])
+    assert optimization.tidy(delete(view, *range(1000, 1030))) is None
+    plain = view.configured(config({"": EdgeVectorParams(SIZE, Distance.Dot)}), {})
+    assert planned(plain) is None
+    asked = settings_of(config(indexing_threshold=1))
+    assert planned(upsert(view.with_settings(asked), 0, 20)) == ("index", [0])
 
 
 def test_no_graph_is_wanted_where_m_is_0(storage: DiskStorage) -> None:
