@@ -33,7 +33,8 @@ class VectorStorageDatatype(Choice):
 
     Float16 rounds to the nearest, Uint8 cuts off what is behind the point and keeps to 0..255.
     Turbo8 and Turbo16 are integers with a scale of their own for each vector: an element is off by
-    at most the vector's greatest magnitude / 253 (Turbo16: / 65533).
+    at most 1/254 (Turbo16: 1/65534) of the vector's greatest magnitude, and 2^-23 of it for what
+    float32 rounds. That holds where the greatest is 4e-34 or more; what is less may become zeros.
     """
 
     Float32 = "Float32"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -26,8 +26,9 @@ from edge_kernels.encodings import FLOAT16, FLOAT32, SCALED8, SCALED16, UINT8
 Floats = NDArray[np.float32]
 
 METRICS = [COSINE, DOT, EUCLID, MANHATTAN]
-STEPS = {SCALED8: 253, SCALED16: 65_533}
-"""An element is off by at most the vector's greatest magnitude divided by this."""
+STEPS = {SCALED8: 254, SCALED16: 65_534}
+"""An element is off by at most the vector's greatest magnitude divided by this, and 2^-23 of it: a
+half of that for the code, which is rounded after a division, a half for code times scale."""
 
 encoded = st.sampled_from(list(ENCODINGS))
 metrics = st.sampled_from(METRICS)
@@ -72,6 +73,23 @@ def test_rows_hold_what_was_given_within_the_bounds_of_the_encoding(
     else:
         greatest = np.abs(wanted).max(axis=1, keepdims=True)
         assert (off <= greatest * (1 / STEPS[encoding] + 2.0**-23) + rounding).all()
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(STEPS)), st.integers(0, 1 << 32), st.floats(-33, 38))
+def test_codes_with_a_scale_keep_the_bound_at_any_magnitude(
+    encoding: int, seed: int, magnitude: float
+) -> None:
+    """With many elements that lie just between two codes, where all roundings add up."""
+    rng = np.random.default_rng(seed)
+    greatest = min(10.0**magnitude, 3.4e38)
+    steps = rng.integers(-STEPS[encoding] // 2, STEPS[encoding] // 2, (4, 1000))
+    shares = (steps + 0.5) / (STEPS[encoding] // 2) + rng.normal(0, 1e-7, (4, 1000))
+    vectors = (greatest * shares.clip(-1, 1)).astype(np.float32)
+    form = Form(1000, DOT, encoding)
+    off = np.abs(form.numbers(form.rows(vectors)).astype(np.float64) - vectors.astype(np.float64))
+    most = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float64)
+    assert (off <= most * (1 / STEPS[encoding] + 2.0**-23)).all()
 
 
 @given(matrices(), encoded, metrics)
