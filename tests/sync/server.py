@@ -90,6 +90,8 @@ class Server:
         self._http: _Http | None = None
         self._port = port
         self.stopping = threading.Event()
+        self.delaying = threading.Event()
+        """Set once a reply is late as planned."""
 
     def __enter__(self) -> Server:
         self.start()
@@ -383,6 +385,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reply_json(500, {"status": {"error": f"Service internal error: {error}"}})
         if self._is_faulty("delay"):
             assert self._fault is not None
+            served.delaying.set()
             served.stopping.wait(self._fault.seconds)
         if self._is_faulty("no reply"):
             raise Cut

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -62,7 +63,7 @@ async def test_what_may_help_later_is_asked_again(server: Server, fault: Fault) 
     async with Rest(server.url, "secret", retries=QUICK) as client:
         assert (await client.call("GET", COLLECTION))["status"] == "green"
         assert len(server.seen("GET", COLLECTION)) == 4
-        server.arm(Fault(**{**fault.__dict__, "times": 4}))
+        server.arm(replace(fault, times=4))
         with pytest.raises(
             Unreachable if "cut" in fault.kind or "no" in fault.kind else RemoteBusy
         ):
