@@ -186,7 +186,8 @@ def test_bytes_are_not_normalised_and_compared_by_their_angles(pairs: Pairs) -> 
 
 TURBO = {T.Turbo8: (1 / 254, 0.015), T.Turbo16: (1 / 65534, 1e-4)}
 """What an element of ours may be off by, of the greatest magnitude of its vector (and a hundredth
-of that by what float32 rounds, where the vector is normalised and encoded); what Qdrant's vectors may be off by, of their length."""
+of that by what float32 rounds, where the vector is normalised and encoded); what Qdrant's vectors
+may be off by, of their length."""
 
 
 def distances(distance: Distance, query: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -120,22 +120,6 @@ FORMS: dict[str, EdgeVectorParams] = {
 }
 
 
-SQUARES = "bit planes: squares of differences are summed where Manhattan is asked for"
-
-FOUND_LESS = {"turbo 4 Manhattan": SQUARES}
-OTHER_SCORES: dict[str, str] = {}
-
-
-def forms(defects: dict[str, str]) -> list[Any]:
-    """All of them; those that are known to fail are expected to."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(reason=defects[name]))
-        if name in defects
-        else name
-        for name in FORMS
-    ]
-
-
 class Data(NamedTuple):
     """Clusters, off the middle; questions from among them."""
 
@@ -199,7 +183,7 @@ def compare_shares(pair: Pair, name: str, asked: Any = DATA.asked, hnsw_ef: Any 
             assert ours >= other - MARGIN * len(asked) * LIMIT, (quantization, ours, other)
 
 
-@pytest.mark.parametrize("name", forms(FOUND_LESS))
+@pytest.mark.parametrize("name", FORMS)
 def test_as_much_is_found(built: Pair, name: str) -> None:
     compare_shares(built, name)
 
@@ -397,7 +381,7 @@ def test_small_forms_are_of_what_is_optimized_where_qdrant_has_bits_at_once(pair
         assert pair.ours.query(near(vector, name, raw)) != exact
 
 
-@pytest.mark.parametrize("name", forms(OTHER_SCORES))
+@pytest.mark.parametrize("name", FORMS)
 def test_raw_scores_are_in_the_scale_of_the_metric(built: Pair, name: str) -> None:
     """As near to the exact ones as the codes allow: by less than those vary."""
     errors, scores = [], []

@@ -2,7 +2,10 @@
 
 Invariants: a row takes the bits of all its dimensions, but they are spent where the data vary: the
 directions are the principal ones, those of the greatest variance get more bits and those of the
-least may get none. Directions of equal bits are rotated among each other at random.
+least may get none. Directions of equal bits are rotated among each other at random. A sum of
+absolute differences survives no rotation, and bits cannot tell it: where it is asked for, the bits
+of two or four dimensions are together the number of a centroid, as of product quantization. (One
+bit and one and a half are too few for that: there the squares of differences stand in.)
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from edge.vectors.quantizers.axes import (
     spectrum,
     turned,
 )
+from edge.vectors.quantizers.product import Product, product_of, train_product
 from edge.vectors.quantizers.scaled import Scaled, scaled_of
 from edge.vectors.quantizers.sliced import (
     ERROR,
@@ -45,15 +49,21 @@ _WORDS: dict[float, Callable[[int], int]] = {
 }
 
 
+_RATIOS: dict[float, int] = {2: 16, 4: 8}
+"""How many times smaller centroids of so many bits a dimension make a vector."""
+
+
 def train_turbo(
     metric: int, dim: int, sample: Floats, pulse: Pulse, *, bits: float = 4
-) -> Sliced | Scaled:
+) -> Sliced | Scaled | Product:
     """Learn from float32[m, stride]: best all rows, or ten times as many as dimensions. `bits` of
     a dimension 1, 1.5, 2, 4 or 8."""
     if bits == MOST_BITS:
         return Scaled(metric, dim, _byte_axes(metric, dim, pulse))
     if bits not in _WORDS:
         raise ValueError(f"turbo quantization of {bits} bits")
+    if metric == MANHATTAN and bits in _RATIOS:
+        return train_product(metric, dim, sample, pulse, ratio=_RATIOS[bits])
     mean = mean_of(sample, dim)
     about_mean = sample - np.pad(mean, (0, stride_of(dim) - dim))
     found = spectrum(about_mean, dim, pulse)
@@ -63,8 +73,10 @@ def train_turbo(
     return train_sliced(metric, axes, groups, mean, about_mean, QUERY_BITS, pulse)
 
 
-def turbo_of(metric: int, dim: int, arrays: Arrays) -> Sliced | Scaled:
+def turbo_of(metric: int, dim: int, arrays: Arrays) -> Sliced | Scaled | Product:
     """Return the quantizer of `arrays()`. ValueError, by name, for what cannot be one."""
+    if "centroids" in arrays:
+        return product_of(metric, dim, arrays)
     of_axes_alone = set(arrays) <= {"order", "matrix", "starts"}
     return (scaled_of if of_axes_alone else sliced_of)(metric, dim, arrays)
 
