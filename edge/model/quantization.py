@@ -123,8 +123,9 @@ class BinaryQuantizationConfig(Quantization, frozen=True, tag="binary"):
 class TurboQuantQuantizationConfig(Quantization, frozen=True, tag="turbo"):
     """One to eight bits an element after a rotation. `memory` as for scalar.
 
-    `bits` None is Bits4. For Manhattan 8 bits are taken without a rotation, 4 and 2 of some elements
-    together as product quantization does; by fewer, candidates are ranked by squares of differences.
+    `bits` None is Bits4. For Manhattan 8 bits are taken without a rotation, 4 and 2 of some
+    elements together as product quantization does; by fewer, candidates are ranked by squares of
+    differences.
     """
 
     always_ram: bool | None = None
