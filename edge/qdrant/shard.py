@@ -92,9 +92,9 @@ class QdrantShard:
         """Return the logged operations that the segments may lack, by number, in order.
 
         As Qdrant does, one is to be passed over for a point whose version is not below its number
-        (a deletion for one whose version is above), and one that was refused is still in the log
-        and will be refused again. Errors as `open_shard`; ValidationError for an operation that is
-        not read.
+        (a deletion for one whose version is above). One that was refused is still in the log and
+        will be refused again; but of an upsert there, the points that were right were stored.
+        Errors as `open_shard`; ValidationError for an operation that is not read.
         """
         entries = log.entries(self._folder.inside(layout.WAL))
         return [(entry.number, operation_of(entry.record, entry.number)) for entry in entries]
