@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, endpoints, fresh, payload, tasks, vectors
+from benchmarks import data, endpoints, fresh, payload, queries, tasks, vectors
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
@@ -25,6 +25,7 @@ GROUPS = (
     "loop",
     "endpoints",
     "vectors",
+    "queries",
 )
 
 
@@ -80,6 +81,7 @@ def groups(
         "memory": lambda: fresh.memory(engines, dim, sizes, folder, results),
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
         "vectors": lambda: vectors.vectors(engines, sizes, folder, results),
+        "queries": lambda: queries.queries(engines, dataset, sizes, folder, results),
         "endpoints": lambda: endpoints.endpoints(engines, sizes, folder, results),
     }
 

@@ -68,8 +68,9 @@ def values(payload: Mapping[str, Any], path: Path) -> list[Any]:
     A key steps only into objects, `[i]` and `[]` only into arrays. A null that is there is a value
     (None); an array at the end of the path is one value, not its elements.
     """
-    reached: list[Any] = [payload]
-    for step in path.steps:
+    first = path.steps[0]
+    reached: list[Any] = [payload[first]] if first in payload else []  # type: ignore[index]
+    for step in path.steps[1:]:
         reached = _stepped(reached, step)
         if not reached:
             break

@@ -8,13 +8,13 @@ a cycle runs into the depth, shared parts run into the size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from math import isfinite
 from operator import is_
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import msgspec
 import numpy as np
@@ -22,6 +22,8 @@ import numpy as np
 from edge.errors import CorruptData, LimitExceeded, ValidationError
 from edge.model import fields
 from edge.model.limits import DEFAULT_LIMITS, Limits
+
+Encoded: TypeAlias = bytes | memoryview
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -94,8 +96,9 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def decoder_of(keys: frozenset[str]) -> Callable[[bytes | memoryview], dict[str, Any]]:
-    """What decodes, of `encode_payload`'s bytes, only these keys of the outermost level.
+def decoder_of(keys: frozenset[str]) -> Callable[[Iterable[Encoded]], list[dict[str, Any]]]:
+    """What decodes, of `encode_payload`'s bytes, only these keys of the outermost level; no bytes
+    are an empty payload.
 
     What it gives has no other keys. It raises CorruptData when the bytes are no payload.
     """
@@ -104,12 +107,11 @@ def decoder_of(keys: frozenset[str]) -> Callable[[bytes | memoryview], dict[str,
     shape = make_type("shape", dict.fromkeys(keys, Any), total=False)
     decode_some = msgspec.msgpack.Decoder(shape).decode
 
-    def decode(data: bytes | memoryview) -> dict[str, Any]:
+    def decode(blobs: Iterable[Encoded]) -> list[dict[str, Any]]:
         try:
-            found: dict[str, Any] = decode_some(data)
+            return [decode_some(blob) if len(blob) else {} for blob in blobs]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise CorruptData(f"payload: {error}") from None
-        return found
 
     return decode
 

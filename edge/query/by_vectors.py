@@ -29,7 +29,7 @@ from edge.model.vector_params import EdgeVectorParams
 from edge.query import sparse_examples
 from edge.query.asked import Asked, Rule
 from edge.query.deadline import Deadline
-from edge.query.likeness import likeness, relevance_of
+from edge.query.likeness import relevance_and_likeness
 from edge.query.mmr import picked
 from edge.query.pool import (
     Keys,
@@ -285,10 +285,11 @@ def _diversified(run: Run, stage: Stage, found: Points) -> Points:
     mmr, candidates = stage.query, ranked(run.view, found)
     name, corpus = mmr.using or "", corpus_of(stage)
     try:
-        alike = likeness(run.view, name, candidates.keys, corpus, run.deadline)
+        relevance, alike = relevance_and_likeness(
+            run.view, name, mmr.vector, candidates, corpus, run.deadline
+        )
     except DeadlineExceeded:
         if not run.deadline.best_effort:
             raise
         return found.at(range(min(stage.limit, len(found.scores))))
-    relevance = relevance_of(run.view, name, mmr.vector, candidates)
     return points_of(run.view, picked(candidates, relevance, alike, mmr.lambda_, stage.limit))

@@ -105,13 +105,16 @@ class Candidates:
             found[places] = np.isin(offsets, holds)
         return found
 
-    def values(self, path: json_path.Path) -> list[list[Any]]:
-        """Return what the payload of each point holds at a path, elements of lists one by one;
-        nulls are nothing."""
-        return [
-            [value for value in flattened(json_path.values(document, path)) if value is not None]
-            for document in self._read()
-        ]
+    def held(self, path: json_path.Path) -> list[Any]:
+        """Return what the payload of each point holds at a path: its one value, None for nothing,
+        or a list of several. Lists are their elements, nulls are nothing."""
+        documents = self._read()
+        if len(path.steps) > 1:
+            return [_only(flattened(json_path.values(document, path))) for document in documents]
+        values = [document.get(path.steps[0]) for document in documents]  # type: ignore[arg-type]
+        if list not in set(map(type, values)):
+            return values
+        return [_only(value) if type(value) is list else value for value in values]
 
     def _read(self) -> list[dict[str, Any]]:
         if self._documents is None:
@@ -130,6 +133,11 @@ class Candidates:
                 for place, document in zip(few.tolist(), documents, strict=True):
                     found[place] = document
         return found
+
+
+def _only(values: list[Any]) -> Any:
+    there = [value for value in values if value is not None]
+    return there[0] if len(there) == 1 else there or None
 
 
 def evaluated(
@@ -206,15 +214,17 @@ def _of_payloads(
     name: str, path: json_path.Path, read: _Read, candidates: Candidates, needed: Mask
 ) -> Column:
     """What each payload holds at a path as a number, or the default where it holds nothing."""
-    default = candidates.default(name)
+    default, held = candidates.default(name), candidates.held(path)
+    if read is _READ_NUMBER and set(map(type, held)) <= {int, float}:
+        return np.array(held, np.float64)
     found = np.zeros(candidates.count, np.float64)
     missing, wrong = np.zeros(candidates.count, bool), np.zeros(candidates.count, bool)
-    for place, values in enumerate(candidates.values(path)):
-        value = default if not values else read.taken(values[0]) if len(values) == 1 else None
-        if value is not None:
-            found[place] = read.number(value)
+    for place, value in enumerate(held):
+        taken = default if value is None else read.taken(value)
+        if taken is not None:
+            found[place] = read.number(taken)
         else:
-            (wrong if values else missing)[place] = True
+            (missing if value is None else wrong)[place] = True
     candidates.refuse(f"{name} is missing, and has no default", missing & needed)
     candidates.refuse(f"{name} is not {read.kind}", wrong & needed)
     return found

@@ -6,7 +6,6 @@ the kernels, or the score of sparse vectors, weighed where theirs are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -18,9 +17,9 @@ from edge.model.vector_params import EdgeVectorParams
 from edge.query.deadline import Deadline
 from edge.query.pool import Keys, Ranked, by_segment, offsets_of
 from edge.query.sparse import weighted
-from edge.segment.view import SegmentView, ShardView
-from edge.vectors.block import Matrix, Offsets
-from edge.vectors.form import Form, Query, form_of
+from edge.segment.view import ShardView
+from edge.vectors.block import Matrix
+from edge.vectors.form import form_of
 from edge.vectors.sparse import SparseQuery
 from edge_kernels import scan
 
@@ -37,63 +36,61 @@ def likeness(
     `corpus` is that of rarity (None: all points)."""
     params = view.config.params_of(name)
     if isinstance(params, EdgeVectorParams):
-        form, rows = form_of(params), _rows(view, name, keys)
-        return _compared(_as_queries(view, name, form, rows, keys), rows, deadline)
+        return _dense(view, name, keys, None, deadline)
     return _sparse(view, name, keys, corpus, deadline)
 
 
-def relevance_of(view: ShardView, name: str, vector: Any, candidates: Ranked) -> Floats:
-    """Return float32[n]: how like candidates, with the scores of the nearest, are to a vector."""
+def relevance_and_likeness(
+    view: ShardView,
+    name: str,
+    vector: Any,
+    candidates: Ranked,
+    corpus: Filter | None,
+    deadline: Deadline,
+) -> tuple[Floats, Floats]:
+    """Return (float32[n]: how like candidates, with the scores of the nearest, are to a vector,
+    float32[n, n]: their likeness)."""
     if isinstance(vector, SparseVector):
-        return candidates.scores
-    form = form_of(view.config.vectors[name])
-    query, rows = form.query(vector), _rows(view, name, candidates.keys)
-    found: Floats = -scan.distances(query.code, query.form, rows, 0, _every(rows))
-    return found
+        return candidates.scores, _sparse(view, name, candidates.keys, corpus, deadline)
+    alike = _dense(view, name, candidates.keys, vector, deadline)
+    return alike[0], alike[1:]
 
 
-def _every(rows: Matrix) -> Offsets:
-    return np.arange(len(rows), dtype=np.uint32)
+def _dense(
+    view: ShardView, name: str, keys: Keys, vector: Floats | None, deadline: Deadline
+) -> Floats:
+    """Float32[n, n], with a row before them for the vector, if there is one."""
+    form, rows = form_of(view.config.vectors[name]), _rows(view, name, keys)
+    if form.many:
+        asking = form.queries([np.array(one, np.float32) for one in vectors_of(view, name, keys)])
+        queries = np.stack([query.form for query in asking])
+    else:
+        queries = form.query_rows(form.numbers(rows))
+    if vector is not None:
+        first = form.query(vector)
+        queries = np.concatenate([first.form[None], queries])
+    alike = np.empty((len(queries), len(rows)), np.float32)
+    for at in range(0, len(queries), QUERIES_A_BLOCK):
+        deadline.check()
+        some = slice(at, at + QUERIES_A_BLOCK)
+        scan.distances_together(form.code, queries[some], rows, alike[some])
+    return np.negative(alike, out=alike)
 
 
 def _rows(view: ShardView, name: str, keys: Keys) -> Matrix:
     """Return the rows that kernels compare, in the order of the keys."""
-    parts, places = [], []
-    for at, mine in by_segment(view, keys):
-        segment, offsets = view.segments[at], offsets_of(keys[mine])
-        ascending = np.argsort(offsets)
-        parts.append(_ascending_rows(segment, name, offsets[ascending]))
-        places.append(mine[ascending])
-    rows = np.concatenate(parts)
-    found: Matrix = rows[np.argsort(np.concatenate(places))]
+    found: Matrix | None = None
+    for at, places in by_segment(view, keys):
+        column: Any = view.segments[at].column(name)
+        offsets = offsets_of(keys[places])
+        for base, matrix in column.chunks(view.segments[at].watermark):
+            if found is None:
+                found = np.empty((len(keys), *matrix.shape[1:]), matrix.dtype)
+            here = ((offsets >= base) & (offsets < base + len(matrix))).nonzero()[0]
+            if len(here):
+                found[places[here]] = matrix[offsets[here] - np.uint32(base)]
+    assert found is not None, "there are points"
     return found
-
-
-def _ascending_rows(segment: SegmentView, name: str, offsets: Offsets) -> Matrix:
-    column: Any = segment.column(name)
-    parts = []
-    for base, matrix in column.chunks(segment.watermark):
-        first, last = np.searchsorted(offsets, np.array([base, base + len(matrix)], np.uint32))
-        parts.append(matrix[offsets[first:last] - np.uint32(base)])
-    return np.concatenate(parts)
-
-
-def _as_queries(view: ShardView, name: str, form: Form, rows: Matrix, keys: Keys) -> list[Query]:
-    """Return what asks for the points that are like these."""
-    if form.many:
-        return form.queries([np.array(one, np.float32) for one in vectors_of(view, name, keys)])
-    return form.queries(list(form.numbers(rows)))
-
-
-def _compared(queries: Sequence[Query], rows: Matrix, deadline: Deadline) -> Floats:
-    alike = np.empty((len(queries), len(rows)), np.float32)
-    for first in range(0, len(queries), QUERIES_A_BLOCK):
-        deadline.check()
-        some = queries[first : first + QUERIES_A_BLOCK]
-        forms = [query.form for query in some]
-        scan.distances_together(some[0].code, forms, rows, alike[first : first + len(some)])
-    np.negative(alike, out=alike)
-    return alike
 
 
 def _sparse(

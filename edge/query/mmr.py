@@ -33,11 +33,12 @@ def picked(
         return Ranked(candidates.keys[:0], candidates.scores[:0])
     left = np.ones(len(candidates.keys), bool)
     nearest = np.full(len(candidates.keys), -np.inf, np.float32)
+    relevant = np.float32(weight) * relevance
     order = [int(np.argmax(relevance))]
     while len(order) < count:
         left[order[-1]] = False
         np.maximum(nearest, alike[:, order[-1]], out=nearest)
-        gain = np.float32(weight) * relevance - np.float32(1 - weight) * nearest
-        waiting = np.flatnonzero(left)
+        gain = relevant - np.float32(1 - weight) * nearest
+        waiting = left.nonzero()[0]
         order.append(int(waiting[np.argmax(gain[waiting])]))
     return Ranked(candidates.keys[order], candidates.scores[order])

@@ -113,8 +113,7 @@ class AppendableSegment:
                 waiting.setdefault(known.covered, []).append(known)
         for first, together in waiting.items():
             decode = decoder_of(top_keys(known.path for known in together))
-            blobs = self.payloads.many(range(first, min(first + rows, self.count)))
-            documents = [decode(blob) if blob else {} for blob in blobs]
+            documents = decode(self.payloads.many(range(first, min(first + rows, self.count))))
             for known in together:
                 known.append(documents)
 

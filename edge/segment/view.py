@@ -243,7 +243,7 @@ class SegmentView:
         """Return what decodes, of the payloads at offsets, what they have at these outermost
         keys."""
         many, decode = self.segment.payloads.many, decoder_of(keys)
-        return lambda offsets: [decode(blob) if len(blob) else {} for blob in many(offsets)]
+        return lambda offsets: decode(many(offsets))
 
     def field(self, key: str) -> IndexedField | None:
         """Return what the schema says of the field at a path; None where it says nothing."""

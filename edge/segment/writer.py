@@ -319,7 +319,7 @@ class SegmentWriter:
         if growing:
             decode = decoder_of(top_keys(schema))
             for blobs in self._payload_slices(gathered):
-                documents = [decode(blob) if len(blob) else {} for blob in blobs]
+                documents = decode(blobs)
                 for index in growing:
                     self._pulse(0.0)
                     index.append(documents)

@@ -116,6 +116,10 @@ class Form:
         each = ENCODINGS[self.encoding].query(block)
         return [Query(self.code, form, None, block[i : i + 1]) for i, form in enumerate(each)]
 
+    def query_rows(self, vectors: Floats) -> Matrix:
+        """Return [n, m]: what kernels compare with the rows, of float32[n, dim], one each."""
+        return ENCODINGS[self.encoding].query(self._normal(vectors))
+
     def as_stored(self, query: Query) -> Floats:
         """Return float32[k, stride]: the vectors of `query` as if they were stored, decoded."""
         assert query.block is not None

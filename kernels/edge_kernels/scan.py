@@ -151,19 +151,23 @@ def distances(
     return out
 
 
-def distances_together(
-    code: int, queries: Sequence[Query], rows: Rows, out: NDArray[np.float32]
-) -> None:
-    """Distances of each query to all rows, to `out` float32[queries, rows] (C-contiguous)."""
-    size = _row_bytes(code, queries, rows)
-    if out.shape != (len(queries), len(rows)) or not out.flags.c_contiguous:
-        raise ValueError(f"out is {out.shape}, for {len(queries)} queries and {len(rows)} rows")
-    scratch = np.empty(PITCH // 4 * len(queries), np.float32)
-    words = [measure_of(code), address_of_any(rows), size, len(rows), _rows_at_once(size)]
-    words += (address_of(scratch), address_of(out), len(queries))
-    for query in queries:
-        words += (address_of_any(query), 0, 0, 0)
-    call(_table, *words)
+def distances_together(code: int, queries: Rows, rows: Rows, out: NDArray[np.float32]) -> None:
+    """Distances of each query, a row of the matrix `queries`, to all rows, to `out`
+    float32[queries, rows] (C-contiguous). ValueError if something does not fit.
+    """
+    many, count = len(queries), len(rows)
+    if out.shape != (many, count) or not out.flags.c_contiguous:
+        raise ValueError(f"out is {out.shape}, for {many} queries and {count} rows")
+    if not many or not count:
+        return
+    size = _row_bytes(code, (queries[0],), rows)
+    scratch = np.empty(PITCH // 4 * many, np.float32)
+    words = np.zeros(8 + QUERY_STEP // 8 * many, np.int64)
+    words[:5] = measure_of(code), address_of_any(rows), size, count, _rows_at_once(size)
+    words[5:8] = address_of(scratch), address_of(out), many
+    first, step = address_of_any(queries), queries.strides[0]
+    words[8 :: QUERY_STEP // 8] = first + step * np.arange(many)
+    _table(address_of(words))
 
 
 def _row_bytes(code: int, queries: Sequence[Query], rows: Rows) -> int:

@@ -179,7 +179,7 @@ def test_several_queries_together_give_the_bits_of_each(code, n, dim, many, shar
             for got, expected in zip(top.finish(), wanted.finish(), strict=True):
                 assert got.tobytes() == expected.tobytes()
     table = np.empty((many, n), np.float32)
-    scan.distances_together(matrix.code, queries, matrix.rows, table)
+    scan.distances_together(matrix.code, np.stack(queries), matrix.rows, table)
     for query, row in zip(queries, table, strict=True):
         assert row.tobytes() == distances(matrix.code, query, matrix.rows).tobytes()
 

@@ -184,5 +184,5 @@ def test_what_lies_outside_is_refused_and_changes_nothing() -> None:
     assert other.size == 0
     for shape in ((2, 10), (1, 9)):
         with pytest.raises(ValueError, match="out is"):
-            scan.distances_together(DOT, [query], rows, np.empty(shape, np.float32))
+            scan.distances_together(DOT, query[None], rows, np.empty(shape, np.float32))
     assert top.size == 0

@@ -138,7 +138,7 @@ def test_without_time_to_diversify_the_most_relevant_are_given(
     def out_of_time(*arguments: Any) -> Any:
         raise DeadlineExceeded("it is over")
 
-    monkeypatch.setattr(by_vectors, "likeness", out_of_time)
+    monkeypatch.setattr(by_vectors, "relevance_and_likeness", out_of_time)
     nearest = answer(ranked.view, QueryRequest(5, query=Query.Nearest(DOT, "dot"), params=EXACT))
     request = QueryRequest(5, query=Mmr(DOT, 0.1, 30, "dot"), params=EXACT)
     assert answer(ranked.view, request, Deadline(60.0, best_effort=True)) == nearest
