@@ -10,6 +10,8 @@ from collections.abc import Callable
 from struct import Struct as Format
 from typing import Any, Final
 
+import numpy as np
+
 MOST_LEVELS: Final = 128
 """As many as Qdrant reads."""
 
@@ -17,6 +19,8 @@ _BREAK: Final = object()
 _INDEFINITE = 31
 _SIZES = {24: Format(">B"), 25: Format(">H"), 26: Format(">I"), 27: Format(">Q")}
 _FLOATS = {25: Format(">e"), 26: Format(">f"), 27: Format(">d")}
+_FLOAT32 = np.dtype([("first", "u1"), ("number", ">f4")])
+_OF_FLOAT32 = 0xFA
 _SIMPLE: dict[int, Any] = {20: False, 21: True, 22: None, 23: None}
 
 
@@ -89,8 +93,24 @@ class _Reader:
     def array(self, low: int, levels: int) -> list[Any]:
         if low == _INDEFINITE:
             return self._until_break(levels)
+        count = self._number(low)
+        floats = self._floats(count)
+        if floats is not None:
+            return floats
         # every element takes a byte, or there is none and the reading ends
-        return [self._inner(levels) for _ in range(self._number(low))]
+        return [self._inner(levels) for _ in range(count)]
+
+    def _floats(self, count: int) -> list[float] | None:
+        """The elements where all are float32, as in most vectors: all at once; None elsewhere."""
+        block = self._data[self.at : self.at + count * _FLOAT32.itemsize]
+        if not count or len(block) < count * _FLOAT32.itemsize or block[0] != _OF_FLOAT32:
+            return None
+        found = np.frombuffer(block, _FLOAT32)
+        if not (found["first"] == _OF_FLOAT32).all():
+            return None
+        self.at += len(block)
+        numbers: list[float] = found["number"].tolist()
+        return numbers
 
     def map(self, low: int, levels: int) -> dict[Any, Any]:
         if low == _INDEFINITE:

@@ -90,6 +90,22 @@ def test_what_is_no_value(text: str) -> None:
         decode(bytes.fromhex(text))
 
 
+def float32(number: float) -> bytes:
+    return b"\xfa" + struct.pack(">f", number)
+
+
+def test_arrays_of_float32() -> None:
+    """They are read at once; one element of another kind, or too few, and they are not."""
+    numbers = [0.5, -2.0, math.inf, 3.25]
+    whole = b"".join(map(float32, numbers))
+    assert decode(b"\x84" + whole) == numbers
+    assert decode(b"\x82\x84" + whole + b"\x07") == [numbers, 7]
+    assert decode(b"\x85" + whole + b"\x07") == [*numbers, 7]
+    assert decode(b"\x85" + float32(1.5) + b"\xf9\x3c\x00" + whole[:15]) == [1.5, 1, *numbers[:3]]
+    with pytest.raises(ValueError, match="cut off"):
+        decode(b"\x84" + whole[:-1])
+
+
 def encoded(value: Any) -> bytes:
     """A value in the plainest CBOR."""
     match value:
