@@ -17,6 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+import anyio
 from anyio import to_thread
 from msgspec.structs import replace
 
@@ -101,6 +102,8 @@ class Outbox:
         self._reader: LogReader | None = None
         self._next: Cursor = Cursor(name, 0)
         self._done = 0
+        self._passed = 0
+        self._moved = anyio.Event()
 
     async def open(self, most_bytes: int | None) -> None:
         """Go on from the cursor; where there is none, or another `most_bytes`, put it there."""
@@ -134,7 +137,7 @@ class Outbox:
         self._next = cursor
         self._ids = None
         self._reader = None
-        self._done = cursor.sequence
+        self._confirm_up_to(cursor.sequence)
 
     @property
     def cursor(self) -> Cursor:
@@ -222,14 +225,16 @@ class Outbox:
         first, known = self._next.sequence + 1, self._reader
         reader = self._reader = await self._writer.call(lambda store: store.read_log(known, first))
         entries, passed, nbytes = await to_thread.run_sync(_take, reader, most_bytes)
+        self._passed += passed
         if reader.next == first:
             return None
         idle = self._done == self._next.sequence
         self._next = replace(self._next, sequence=reader.next - 1)
-        if entries or passed > MOST_SILENT_BYTES:
+        if entries or self._passed > MOST_SILENT_BYTES:
+            self._passed = 0
             return Batch(entries, nbytes, self._next)
         if idle:
-            self._done = self._next.sequence
+            self._confirm_up_to(self._next.sequence)
         return None
 
     # -- confirming
@@ -246,11 +251,17 @@ class Outbox:
             return store.set_cursor(self.name, batch.cursor)
 
         own = await self._writer.call(move)
-        self._done = batch.cursor.sequence
-        if own == self._done + 1:  # nothing came in between
-            self._done = own
-            if self._next.sequence == own - 1:
+        sequence = batch.cursor.sequence
+        if own == sequence + 1:  # nothing came in between
+            if self._next.sequence == sequence:
                 self._next = replace(self._next, sequence=own)
+            sequence = own
+        self._confirm_up_to(sequence)
+
+    def _confirm_up_to(self, sequence: int) -> None:
+        self._done = sequence
+        self._moved.set()
+        self._moved = anyio.Event()
 
     # -- looking
 
@@ -258,6 +269,14 @@ class Outbox:
     def confirmed(self) -> int:
         """Every operation up to this one is where it was to go, or is no one else's business."""
         return self._done if self._known(self._watch.view).stage is Stage.Log else 0
+
+    async def reached(self, sequence: int) -> None:
+        """Wait until every operation up to this one is confirmed, by whoever takes what is given.
+
+        Raises OutboxLost where there is no such outbox any more.
+        """
+        while self.confirmed < sequence:
+            await self._moved.wait()
 
     def lag(self) -> Lag:
         """Return what is not confirmed yet."""
