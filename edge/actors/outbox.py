@@ -31,6 +31,7 @@ from edge.model.check import (
     CheckedSetConfig,
     CheckedSetCursor,
 )
+from edge.model.config import EdgeConfig
 from edge.model.cursor import Cursor, Stage
 from edge.model.mark import HERE
 from edge.segment.id_tracker import IdRows
@@ -172,7 +173,7 @@ class Outbox:
             bell = self._watch.bell
             if self._watch.closed:
                 raise ShardClosed("the shard is closed")
-            self._notice()
+            self.notice()
             _ = self.cursor
             batch = await self._read(most_bytes)
             if batch is not None and batch.entries:
@@ -270,6 +271,16 @@ class Outbox:
         """Every operation up to this one is where it was to go, or is no one else's business."""
         return self._done if self._known(self._watch.view).stage is Stage.Log else 0
 
+    @property
+    def config(self) -> EdgeConfig:
+        """The shard's config as it is now."""
+        return self._watch.view.config
+
+    @property
+    def newest(self) -> int:
+        """The newest operation of the shard."""
+        return self._watch.view.sequence
+
     async def reached(self, sequence: int) -> None:
         """Wait until every operation up to this one is confirmed, by whoever takes what is given.
 
@@ -280,7 +291,7 @@ class Outbox:
 
     def lag(self) -> Lag:
         """Return what is not confirmed yet."""
-        self._notice()
+        self.notice()
         view = self._watch.view
         cursor = self._known(view)
         points = 0
@@ -291,8 +302,9 @@ class Outbox:
             return Lag(0, 0, 0, 0.0)
         return Lag(points, behind, self._store.unread_bytes(cursor), self._age())
 
-    def _notice(self) -> None:
-        """Remember when operations were there; nothing else knows their age."""
+    def notice(self) -> None:
+        """Remember when operations were there: nothing else knows their age, so that `lag` is the
+        truer the more often it is asked for this."""
         sequence = self._watch.view.sequence
         if not self._seen or self._seen[-1][0] < sequence:
             self._seen.append((sequence, monotonic()))

@@ -82,6 +82,21 @@ def _dense_params(
     )
 
 
+def vector_options(params: VectorParams) -> layout.Options:
+    """What is to be said of a vector that is created: what its stored rows depend on."""
+    if isinstance(params, EdgeVectorParams):
+        several = _several(params)
+        given = {
+            "size": params.size,
+            "distance": params.distance.value,
+            "multivector_config": several and msgspec.to_builtins(several),
+            "datatype": _datatype(params),
+        }
+    else:
+        given = {"modifier": _word(params.modifier), "datatype": _word(params.datatype)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def segment_config(config: EdgeConfig) -> layout.SegmentConfig:
     """What segment.json is to say of a segment that has no index yet and takes no points."""
     return layout.SegmentConfig(
@@ -118,10 +133,11 @@ def vectors_of(config: EdgeConfig) -> Mapping[str, VectorParams]:
 
 def index_config(schema: Schema) -> layout.PayloadIndexConfig:
     """What payload_index/config.json is to say."""
-    return layout.PayloadIndexConfig({path: _index(field) for path, field in schema.items()})
+    return layout.PayloadIndexConfig({path: field_options(field) for path, field in schema.items()})
 
 
-def _index(field: IndexedField) -> str | layout.Options:
+def field_options(field: IndexedField) -> str | layout.Options:
+    """What is to be said of one field's index: its kind, or its params with the kind at "type"."""
     if field.plain:
         return field.kind.value
     options = _options(field.params)

@@ -118,7 +118,7 @@ class Rest:
         self.url = _checked(url)
         self.retries = retries or Retries()
         self._timeout = timeout
-        self._api_key = os.environ.get(KEY_VARIABLE) if api_key is None else api_key
+        self._api_key = _checked_key(os.environ.get(KEY_VARIABLE) if api_key is None else api_key)
         self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
@@ -199,7 +199,8 @@ class Rest:
                 method, path, params=params, content=content, headers={**every, **(headers or {})}
             ) as answer:
                 if not (answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED):
-                    raise _failure(answer, await _error_text(answer))
+                    said = await _error_text(answer)  # which may repeat what was sent
+                    raise _failure(answer, said.replace(self._api_key or "\0", "***"))
                 yield answer
         except httpx.HTTPError as error:
             raise Unreachable(f"{method} {path}: {_named(error)}") from error
@@ -264,6 +265,13 @@ def _after(text: str | None) -> float | None:
 
 def _named(error: httpx.HTTPError) -> str:
     return f"{type(error).__name__} {error}".strip()
+
+
+def _checked_key(key: str | None) -> str | None:
+    """The key, which must be one that a header can hold; an error must not tell it."""
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ValidationError("api_key: expected printable ASCII")
+    return key
 
 
 def _checked(url: str) -> str:
