@@ -46,8 +46,8 @@ log = logging.getLogger("edge")
 
 OnRefused = Literal["stop", "skip"]
 
-LEAST_BYTES: Final = 16 << 10
-"""A request that is smaller than this is not too large for any server."""
+LEAST_BYTES: Final = 64 << 10
+"""Of a request: what is made at once is not parted."""
 
 LOOK_SECONDS: Final = 1.0
 """How often it is noted which operations wait, so that their age is known."""
@@ -142,7 +142,7 @@ class Push:
         self._skips = on_refused == "skip"
         self._creates = create
         self._outbox: Outbox | None = None
-        self._background = Background()
+        self._background: Background | None = None
         self._state: State = "closed"
         self._counts = dict.fromkeys(COUNTS, 0)
         self._error: EdgeError | None = None
@@ -152,7 +152,7 @@ class Push:
         return f"Push({self._rest.url!r}, {self.collection!r}, name={self.name!r})"
 
     async def __aenter__(self) -> Self:
-        if self._state != "closed":
+        if self._background is not None:
             raise ValidationError("this push is open already")
         self._outbox = await self._shard.outbox(self.name, self._outbox_bytes)
         await self._rest.open()
@@ -162,8 +162,10 @@ class Push:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        background, self._background = self._background, None
         try:
-            await self._background.stop()
+            if background is not None:
+                await background.stop()
         finally:
             self._state = "closed"
             self._ended.set()
@@ -206,10 +208,16 @@ class Push:
         """
         outbox = self.outbox
         sequence = outbox.newest
+        lost: OutboxLost | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_wait_for, self._ended, tasks.cancel_scope)
-            await outbox.reached(sequence)
+            try:
+                await outbox.reached(sequence)
+            except OutboxLost as error:  # raised here it would come as a group
+                lost = error
             tasks.cancel_scope.cancel()
+        if lost is not None:
+            raise lost
         if outbox.confirmed < sequence:
             raise self._error or ShardClosed("the push was closed before all was sent")
 
@@ -262,7 +270,7 @@ class Push:
             raise ValidationError(f"collection {self.collection!r}: {wrong}")
 
     async def _create(self) -> None:
-        body = collection_of(self.outbox.config)
+        body = await to_thread.run_sync(collection_of, self.outbox.config)
         try:
             await self._ask("PUT", "", body)
         except Refused as refusal:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
+from edge.actors.outbox import OWN
 from edge.errors import ValidationError
 from edge.model import json_path
 from edge.model.check import (
@@ -72,12 +73,15 @@ class _Change(NamedTuple):
 
 
 def requests_of(operations: Iterable[CheckedOperation], most_bytes: int) -> Iterator[Request]:
-    """Yield the requests that carry out the operations, of about `most_bytes` each.
+    """Yield the requests that carry out the operations, of about `most_bytes` each; none for what
+    is the shard's own business.
 
     Raises ValidationError where Qdrant has no words for one; all before it were yielded.
     """
     batch = _Batch(most_bytes)
     for operation in operations:
+        if isinstance(operation, OWN):
+            continue
         ask = SETTINGS.get(type(operation))
         if ask is not None:
             yield from batch.ended()
