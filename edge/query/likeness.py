@@ -6,7 +6,9 @@ the kernels, or the score of sparse vectors, weighed where theirs are.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from edge.query.pool import Keys, Ranked, by_segment, offsets_of
 from edge.query.sparse import weighted
 from edge.segment.view import ShardView
 from edge.vectors.block import Matrix
-from edge.vectors.form import form_of
+from edge.vectors.form import Form, form_of
 from edge.vectors.sparse import SparseQuery
 from edge_kernels import scan
 
@@ -31,12 +33,12 @@ QUERIES_A_BLOCK: Final = 64
 
 def likeness(
     view: ShardView, name: str, keys: Keys, corpus: Filter | None, deadline: Deadline
-) -> Floats:
-    """Return float32[n, n]: row i is how like the others are to point i. All have the vector;
-    `corpus` is that of rarity (None: all points)."""
-    params = view.config.params_of(name)
-    if isinstance(params, EdgeVectorParams):
-        return _dense(view, name, keys, None, deadline)
+) -> Iterator[Floats]:
+    """Yield float32[some, n], from the first point on: row i is how like the others are to it. All
+    have the vector; `corpus` is that of rarity (None: all points)."""
+    if isinstance(view.config.params_of(name), EdgeVectorParams):
+        form, rows = form_of(view.config.vectors[name]), _rows(view, name, keys)
+        return _dense(form, _queries(view, name, form, rows, keys), rows, deadline)
     return _sparse(view, name, keys, corpus, deadline)
 
 
@@ -50,31 +52,38 @@ def relevance_and_likeness(
 ) -> tuple[Floats, Floats]:
     """Return (float32[n]: how like candidates, with the scores of the nearest, are to a vector,
     float32[n, n]: their likeness)."""
+    keys = candidates.keys
     if isinstance(vector, SparseVector):
-        return candidates.scores, _sparse(view, name, candidates.keys, corpus, deadline)
-    alike = _dense(view, name, candidates.keys, vector, deadline)
+        return candidates.scores, np.concatenate([*_sparse(view, name, keys, corpus, deadline)])
+    form, rows = form_of(view.config.vectors[name]), _rows(view, name, keys)
+    query, others = form.query(vector), _queries(view, name, form, rows, keys)
+    forms = np.concatenate([query.form[None], others.forms])
+    alike = np.concatenate([*_dense(form, _Queries(forms, (query, others)), rows, deadline)])
     return alike[0], alike[1:]
 
 
-def _dense(
-    view: ShardView, name: str, keys: Keys, vector: Floats | None, deadline: Deadline
-) -> Floats:
-    """Float32[n, n], with a row before them for the vector, if there is one."""
-    form, rows = form_of(view.config.vectors[name]), _rows(view, name, keys)
-    if form.many:
-        asking = form.queries([np.array(one, np.float32) for one in vectors_of(view, name, keys)])
-        queries = np.stack([query.form for query in asking])
-    else:
-        queries = form.query_rows(form.numbers(rows))
-    if vector is not None:
-        first = form.query(vector)
-        queries = np.concatenate([first.form[None], queries])
-    alike = np.empty((len(queries), len(rows)), np.float32)
-    for at in range(0, len(queries), QUERIES_A_BLOCK):
+class _Queries(NamedTuple):
+    """What kernels compare with rows, a row each; `kept` is what that points to."""
+
+    forms: Matrix
+    kept: Any = None
+
+
+def _dense(form: Form, queries: _Queries, rows: Matrix, deadline: Deadline) -> Iterator[Floats]:
+    for at in range(0, len(queries.forms), QUERIES_A_BLOCK):
         deadline.check()
-        some = slice(at, at + QUERIES_A_BLOCK)
-        scan.distances_together(form.code, queries[some], rows, alike[some])
-    return np.negative(alike, out=alike)
+        some = queries.forms[at : at + QUERIES_A_BLOCK]
+        alike = np.empty((len(some), len(rows)), np.float32)
+        scan.distances_together(form.code, some, rows, alike)
+        yield np.negative(alike, out=alike)
+
+
+def _queries(view: ShardView, name: str, form: Form, rows: Matrix, keys: Keys) -> _Queries:
+    """Return what asks for the points that are like these."""
+    if not form.many:
+        return _Queries(form.query_rows(form.numbers(rows)))
+    asking = form.queries([np.array(one, np.float32) for one in vectors_of(view, name, keys)])
+    return _Queries(np.stack([query.form for query in asking]), asking)
 
 
 def _rows(view: ShardView, name: str, keys: Keys) -> Matrix:
@@ -95,17 +104,20 @@ def _rows(view: ShardView, name: str, keys: Keys) -> Matrix:
 
 def _sparse(
     view: ShardView, name: str, keys: Keys, corpus: Filter | None, deadline: Deadline
-) -> Floats:
+) -> Iterator[Floats]:
     vectors = [SparseQuery(*vector.arrays) for vector in vectors_of(view, name, keys)]
-    alike = np.empty((len(vectors), len(keys)), np.float32)
     asking = weighted(view, name, vectors, corpus, deadline)
+    parts = []
     for at, places in by_segment(view, keys):
         column: Any = view.segments[at].column(name)
-        rows, offsets = column.rows(view.segments[at].watermark), offsets_of(keys[places])
-        for row, query in enumerate(asking):
-            deadline.check()
+        parts.append((places, column.rows(view.segments[at].watermark), offsets_of(keys[places])))
+    for first in range(0, len(asking), QUERIES_A_BLOCK):
+        deadline.check()
+        some = asking[first : first + QUERIES_A_BLOCK]
+        alike = np.empty((len(some), len(keys)), np.float32)
+        for (places, rows, offsets), (row, query) in product(parts, enumerate(some)):
             alike[row, places] = rows.products(query, offsets)
-    return alike
+        yield alike
 
 
 def vectors_of(view: ShardView, name: str, keys: Keys) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.model.filter import Filter, HasVectorCondition
 from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
@@ -32,13 +33,25 @@ def matrix(
     keys, ids = keys[order], ids[order]
     if len(keys) < 2:
         return _matrix(np.empty((0, 0), np.float32), np.empty((0, 0), np.int64), ())
-    distances = -likeness(view, name, keys, None, deadline)
-    np.fill_diagonal(distances, np.inf)
     limit = min(request.limit_per_sample, len(keys) - 1)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :limit]
-    deadline.check()
-    found = np.take_along_axis(distances, nearest, axis=1)
+    parts, first = [], 0
+    for alike in likeness(view, name, keys, None, deadline):
+        parts.append(_nearest(alike, first, limit))
+        first += len(alike)
+    nearest, found = map(np.concatenate, zip(*parts, strict=True))
     return _matrix(to_score(_code(view, name), found), nearest, tuple(decode_ids(ids)))
+
+
+def _nearest(alike: Floats, first: int, limit: int) -> tuple[NDArray[np.int64], Floats]:
+    """Return (int64[m, limit] columns, float32[m, limit] distances) of the most like in each row,
+    best first, of equal ones the first. Row i is about column first + i, which is left out."""
+    distances = np.float32(0) - alike  # never -0.0
+    own = np.arange(len(alike))
+    distances[own, first + own] = np.inf
+    bits = distances.view(np.int32).astype(np.int64)  # in the order of the floats, once turned
+    keys = (np.where(bits < 0, bits ^ 0x7FFFFFFF, bits) << 32) | np.arange(alike.shape[1])
+    best = np.sort(np.partition(keys, limit - 1, axis=1)[:, :limit], axis=1) & 0xFFFFFFFF
+    return best, np.take_along_axis(distances, best, axis=1)
 
 
 def _code(view: ShardView, name: str) -> int:

@@ -120,7 +120,18 @@ def points_of(view: ShardView, found: Ranked) -> Points:
 
 
 def best(view: ShardView, keys: Keys, scores: Scores, limit: int) -> Ranked:
-    """Return the `limit` points of the greatest scores; equal ones by id."""
+    """Return the `limit` points of the greatest scores (no NaN); equal ones by id."""
+    keys, scores = _contenders(keys, scores, limit)
     ids = id_rows(view, keys)
     order = np.lexsort((ids[:, 2], ids[:, 1], ids[:, 0], -scores))[:limit]
     return Ranked(keys[order], scores[order])
+
+
+def _contenders(keys: Keys, scores: Scores, limit: int) -> tuple[Keys, Scores]:
+    """Leave out what scores less than the last that can be among the best: a sort of all of them,
+    and their ids, take longer than to find that score."""
+    if not 0 < limit < len(scores) // 2:
+        return keys, scores
+    least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+    there = (scores >= least).nonzero()[0]
+    return keys[there], scores[there]
