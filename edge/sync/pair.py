@@ -23,7 +23,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from edge.actors.outbox import Outbox
-from edge.errors import ValidationError
+from edge.errors import NotFound, ValidationError
 from edge.model.check import CheckedOperation
 from edge.model.config import Durability, EdgeConfig
 from edge.model.mark import Mark
@@ -43,12 +43,13 @@ MIRROR: Final = "mirror"
 
 
 class Pair(Reads):
-    """See the module's invariants. To be opened by `async with`, in `folder`."""
+    """See the module's invariants. To be opened by `async with`, in `folder`; `config` is that of
+    the own shard."""
 
     def __init__(self, folder: str | Path, config: EdgeConfig | None = None) -> None:
         self.folder = Path(folder)
         self.own = EdgeShard(self.folder / LOCAL, config)
-        self.base = EdgeShard(self.folder / MIRROR, config)
+        self.base = EdgeShard.load(self.folder / MIRROR)
         self._overlay = Overlay(0)
         self._adopted: ShardView | None = None
         self._gate = Gate()
@@ -69,7 +70,12 @@ class Pair(Reads):
     async def _open(self, stack: AsyncExitStack) -> None:
         """Open all that there is; `stack` closes it."""
         await stack.enter_async_context(self.own)
-        await stack.enter_async_context(self.base)
+        try:
+            await stack.enter_async_context(self.base)
+        except NotFound:  # it was never fetched
+            config = self.own.actors.watch.view.config
+            self.base = EdgeShard.create(self.folder / MIRROR, config)
+            await stack.enter_async_context(self.base)
         await self._begin(stack)
         background = Background()
         stack.push_async_callback(background.stop)
@@ -166,13 +172,11 @@ class Pair(Reads):
 
     # -- what goes elsewhere
 
-    async def outbox(self, name: str) -> Outbox:
-        """Return the outbox of what was written here, without a limit of what it keeps.
-
-        One that is new gives all that the base does not hold.
-        """
+    async def outbox(self, name: str, most_bytes: int | None = None) -> Outbox:
+        """As `EdgeShard.outbox`, of what was written here; one that is new gives what the base does
+        not hold. (The log is kept from the cut on in any case.)"""
         await self.own.actors.writer.call(partial(changing.first_place, name))
-        return await self.own.outbox(name, most_bytes=None)
+        return await self.own.outbox(name, most_bytes)
 
     # -- the base
 

@@ -4,8 +4,8 @@ Invariants
 - Nothing of the shard changes before the snapshot is there whole. A partial one that does not fit
   is followed by a full one, in the same pull.
 - What the server says has not changed (304) costs no more than the asking.
-- A full snapshot that was begun is gone on with, also by another process; its tag is that of its
-  beginning.
+- A full snapshot that was begun is gone on with, also by another process, and followed by a partial
+  one: what a pull leaves the server had after the pull was called.
 - One pull at a time.
 """
 
@@ -49,17 +49,15 @@ GONE: Final = (404, 416)
 JITTER: Final = 0.1
 
 
+Kind = Literal["nothing", "partial", "full"]
+
+
 class Pulled(NamedTuple):
-    """What a pull did: nothing, where nothing was new; how many bytes came, in how long.
+    """What a pull did: nothing, where nothing was new; how many bytes came, in how long."""
 
-    `tag` is what `once` was given when the snapshot was made: all that the server had until then is
-    in the shard.
-    """
-
-    kind: Literal["nothing", "partial", "full"]
+    kind: Kind
     nbytes: int
     seconds: float
-    tag: int = 0
 
 
 class Pullable(Protocol):
@@ -79,7 +77,13 @@ class _Note(Struct, frozen=True):
 
     url: str
     stored: Stored
-    tag: int
+
+
+class _Done(NamedTuple):
+    kind: Kind
+    nbytes: int
+    is_new: bool = True
+    """Whether the server made it in this pull."""
 
 
 class Pull:
@@ -128,18 +132,25 @@ class Pull:
     ) -> None:
         await self._rest.close()
 
-    async def once(self, tag: int = 0) -> Pulled:
+    async def once(self) -> Pulled:
         """Have the shard as the server's is, or was since this was called.
 
         Raises RemoteError where the server did not give it, StorageFault, CorruptData, and what
-        `EdgeShard.update_from_snapshot` raises; the shard is as it was then.
+        `EdgeShard.update_from_snapshot` raises; the shard is as it was then, or as the server's was
+        when a download was begun that had to be gone on with.
         """
         async with self._turn:
             begun = monotonic()
-            manifest = await self._shard.manifest()
-            done = await self._partial(manifest, tag) if manifest else None
-            kind, nbytes, tag = done or await self._whole(tag)
-            return Pulled(kind, nbytes, monotonic() - begun, tag)
+            done = await self._better()
+            nbytes = done.nbytes
+            if not done.is_new:
+                nbytes += (await self._better()).nbytes
+            return Pulled(done.kind, nbytes, monotonic() - begun)
+
+    async def _better(self) -> _Done:
+        manifest = await self._shard.manifest()
+        done = await self._partial(manifest) if manifest else None
+        return done or await self._whole()
 
     async def every(
         self, seconds: float, tell: Callable[[Pulled | EdgeError], object] | None = None
@@ -156,14 +167,14 @@ class Pull:
 
     # -- partial
 
-    async def _partial(self, manifest: Mapping[str, Any], tag: int) -> _Done | None:
+    async def _partial(self, manifest: Mapping[str, Any]) -> _Done | None:
         """None: a full one is needed."""
         content = await to_thread.run_sync(msgspec.json.encode, manifest)
         path = f"{self._at}/snapshot/partial/create"
         try:
             nbytes = await self._folder.fetch(self._rest, "POST", path, PARTIAL, content)
             if nbytes is None:
-                return "nothing", 0, tag
+                return _Done("nothing", 0)
             await self._shard.apply(self._folder.path(PARTIAL))
         except Refused as refusal:
             if refusal.status in (401, 403):
@@ -175,14 +186,15 @@ class Pull:
             return None
         finally:
             await self._folder.remove(PARTIAL)
-        return "partial", nbytes, tag
+        return _Done("partial", nbytes)
 
     # -- full
 
-    async def _whole(self, tag: int) -> _Done:
-        note = await self._noted(tag) if self._full_is_stored else None
+    async def _whole(self) -> _Done:
+        begun = await self._begun() if self._full_is_stored else None
+        note = begun or (await self._begin() if self._full_is_stored else None)
         if note is None:
-            return await self._streamed(tag)
+            return await self._streamed()
         try:
             await self._folder.go_on(self._rest, self._stored_at(note), FULL, note.stored)
         except Refused as refusal:
@@ -197,21 +209,22 @@ class Pull:
             await self._shard.apply(self._folder.path(FULL))
         finally:
             await self._let_go(note)
-        return "full", note.stored.size, note.tag
+        return _Done("full", note.stored.size, is_new=begun is None)
 
-    async def _noted(self, tag: int) -> _Note | None:
-        """The snapshot that was begun, or a new one; None where the server makes none."""
+    async def _begun(self) -> _Note | None:
+        """The snapshot that was begun, if there is one that the server still keeps."""
         note = await to_thread.run_sync(self._read_note)
-        if note is not None and await self._is_kept(note):
-            return note
+        return note if note is not None and await self._is_kept(note) else None
+
+    async def _begin(self) -> _Note | None:
+        """A new snapshot; None where the server makes none."""
         await self._folder.clear()
         try:
             made = await self._rest.call("POST", f"{self._at}/snapshots", params={"wait": "true"})
         except Refused as refusal:
             log.info("no stored snapshot: %s", refusal)
             return None
-        stored = _stored(made)
-        note = _Note(self._rest.url + self._at, stored, tag)
+        note = _Note(self._rest.url + self._at, _stored(made))
         await to_thread.run_sync(self._write_note, note)
         return note
 
@@ -248,7 +261,7 @@ class Pull:
         except RemoteError as error:
             log.warning("a snapshot stays on the server: %s", error)
 
-    async def _streamed(self, tag: int) -> _Done:
+    async def _streamed(self) -> _Done:
         try:
             nbytes = await self._folder.fetch(self._rest, "GET", f"{self._at}/snapshot", FULL)
             if nbytes is None:
@@ -256,10 +269,7 @@ class Pull:
             await self._shard.apply(self._folder.path(FULL))
         finally:
             await self._folder.clear()
-        return "full", nbytes, tag
-
-
-_Done = tuple[Literal["nothing", "partial", "full"], int, int]
+        return _Done("full", nbytes)
 
 
 def _stored(described: Any) -> Stored:

@@ -16,7 +16,7 @@ from edge.actors.feed import Change
 from edge.errors import ValidationError
 from edge.model.config import EdgeConfig
 from edge.model.filter import FieldCondition, Filter, MatchValue
-from edge.model.mark import HERE, Mark
+from edge.model.mark import Mark
 from edge.model.point import Point
 from edge.model.query import Query
 from edge.model.request import CountRequest, QueryRequest, ScrollRequest
@@ -26,8 +26,10 @@ from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.query.answer import answer
 from edge.segment.view import ShardView
 from edge.store.store import Store, Submission
-from edge.sync.overlay import Overlay, check_same, hidden, leaving
+from edge.sync import changing
+from edge.sync.overlay import Overlay, Views, check_same, hidden, leaving
 from edge.sync.touched import Touched
+from tests.crash.driven import loaded
 from tests.disk.simulated import SimulatedStorage
 
 SIZE = 2
@@ -48,6 +50,8 @@ class Two:
         self.touched: dict[int, int] = {}
         self.server: Points = {}
         self.adopted: Points = {}
+        self.fetched: Views = ()
+        changing.first_cut(self.own)
 
     def close(self) -> None:
         self.own.close()
@@ -56,9 +60,12 @@ class Two:
     def commit(self, operation: UpdateOperation, mark: Mark | None = None) -> int:
         (sequence,) = self.own.commit([Submission(operation, None, mark)])
         assert isinstance(sequence, int), sequence
+        self._note()
+        return sequence
+
+    def _note(self) -> None:
         for change in self.own.take_changes():
             self.overlay.put(Change(*change))
-        return sequence
 
     def upsert(self, id: int, number: int) -> None:
         point = ([float(number), 0.0], {"n": number})
@@ -82,16 +89,37 @@ class Two:
         self.server.pop(id, None)
         self.base.commit([Submission(UpdateOperation.delete_points([id]))])
 
-    def pull(self, cut: int) -> None:
-        """The server gets all own operations up to the cut, and what it has then is adopted."""
+    def pull(self, cut: int, crash_after: str = "") -> None:
+        """The server gets all own operations up to the cut, and what it has then is adopted; or
+        the process ends after one of the steps."""
         for id, sequence in self.touched.items():
             if self.overlay.cut < sequence <= cut:
                 self._hand_over(id)
-        with self.overlay.adopting(cut) as kept:
-            self.overlay.adopt(hidden(self.base.view.segments, kept), cut)
+        self.fetched = self.base.view.segments
         self.adopted = dict(self.server)
+        if crash_after == "fetch":
+            return self.crash()
+        changing.move_cut(cut, self.own)
+        self._note()
         self.touched = {id: at for id, at in self.touched.items() if at > cut}
         self.points = {id: point for id, point in self.points.items() if id in self.touched}
+        if crash_after == "move":
+            return self.crash()
+        self.adopt(cut)
+
+    def adopt(self, cut: int) -> None:
+        with self.overlay.adopting(cut) as kept:
+            self.overlay.adopt(hidden(self.fetched, kept), cut)
+
+    def crash(self) -> None:
+        """The own shard is killed and opened again; of the base there is what was fetched last."""
+        self.own = loaded(self.own.storage.image())
+        self.own.is_followed = True
+        cut = changing.first_cut(self.own)
+        self.overlay = Overlay(cut)
+        for sequence, touch in changing.log_after(cut, self.own)():
+            self.overlay.note(sequence, touch)
+        self.adopt(cut)
 
     def _hand_over(self, id: int) -> None:
         if id in self.points:
@@ -102,11 +130,11 @@ class Two:
             self.unserve(id, 0)
 
     def leave(self) -> None:
-        gone = leaving(self.own.view, self.overlay.cut)
-        ids = [int(row[2]) for row in gone]
-        mark = Mark(HERE, 0, self.own.sequence + 1)
-        self.commit(UpdateOperation.delete_points(ids), mark)
+        while changing.take_away(self.overlay.cut, self.own):
+            pass
+        self._note()
         self.overlay.is_leaving = False
+        assert len(leaving(self.own.view, self.overlay.cut)) == 0
 
     @property
     def view(self) -> ShardView:
@@ -140,8 +168,8 @@ def two() -> Iterator[Two]:
 IDS = st.integers(0, 5)
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["upsert", "delete", "serve", "unserve"]), IDS),
-    st.tuples(st.just("pull"), st.integers(0, 4)),
-    st.tuples(st.sampled_from(["leave", "seal"]), st.just(0)),
+    st.tuples(st.sampled_from(["pull", "pull, fetch", "pull, move"]), st.integers(0, 4)),
+    st.tuples(st.sampled_from(["leave", "seal", "crash"]), st.just(0)),
 )
 
 
@@ -152,10 +180,11 @@ def test_what_is_seen_is_the_servers_with_what_it_does_not_hold_yet(
 ) -> None:
     two = Two()
     for number, (what, argument) in enumerate(steps):
-        if what == "pull":  # of late operations some are not handed over yet
-            two.pull(max(two.overlay.cut, two.own.sequence - argument))
-        elif what == "leave":
-            two.leave()
+        if what.startswith("pull"):  # of late operations some are not handed over yet
+            cut = max(two.overlay.cut, two.own.sequence - argument)
+            two.pull(cut, crash_after=what.removeprefix("pull").removeprefix(", "))
+        elif what in ("leave", "crash"):
+            getattr(two, what)()
         elif what == "seal":
             if job := two.own.seal():
                 two.own.finish(job, job.run(two.own.storage, lambda share: None))

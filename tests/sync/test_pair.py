@@ -32,6 +32,7 @@ from edge.model.request import CountRequest, Prefetch, QueryRequest, ScrollReque
 from edge.model.schema import PayloadSchemaType
 from edge.model.update import UpdateMode, UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
+from edge.shard import EdgeShard
 from edge.sync.pair import Pair
 
 ALL = 1000
@@ -347,11 +348,10 @@ async def test_indexes_of_the_server_come_along(robot: Robot) -> None:
 
 
 async def test_a_server_of_other_vectors_is_not_read(tmp_path: Path) -> None:
-    pair = Pair(tmp_path / "pair", CONFIG)
-    async with pair.base:
-        pass
     other = EdgeConfig(vectors=EdgeVectorParams(3, Distance.Dot))
-    pair.base = type(pair.base)(tmp_path / "other", other)
+    pair = Pair(tmp_path, CONFIG)
+    async with EdgeShard.create(pair.base.path, other):
+        pass
     with pytest.raises(ValidationError, match="expected size 2"):
         async with pair:
             pass
