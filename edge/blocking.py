@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edge import names
 from edge.archive import restore, writing
-from edge.archive.incoming import made_ready
+from edge.archive.manifests import MANIFESTS, manifest_format
 from edge.archive.writing import Snapshot
 from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
@@ -50,6 +50,7 @@ from edge.model.request import (
 from edge.model.split import in_batches
 from edge.model.update import CreateFieldIndex, UpdateOperation, UpsertArrays
 from edge.names import *  # noqa: F403
+from edge.qdrant.export import export_shard
 from edge.query.answer import Request, Retrieve, answer, deadline_of
 from edge.segment.view import ShardView
 from edge.store.info import info_of
@@ -150,17 +151,17 @@ class EdgeShard(Reads):
     """
 
     def __init__(self, path: str | Path, config: EdgeConfig | None = None) -> None:
-        self._start(path, Store.open_or_create(path, config))
+        self._start(path, restore.opened(path, config, None))
 
     @classmethod
     def create(cls, path: str | Path, config: EdgeConfig) -> Self:
         """Make a new shard; AlreadyExists where one is."""
-        return cls._around(path, Store.create(path, config))
+        return cls._around(path, restore.opened(path, config, False))
 
     @classmethod
     def load(cls, path: str | Path, config: EdgeConfig | None = None) -> Self:
         """Open the shard that is there; NotFound where none is."""
-        return cls._around(path, Store.load(path, config))
+        return cls._around(path, restore.opened(path, config, True))
 
     @classmethod
     def _around(cls, path: str | Path, store: Store) -> Self:
@@ -325,10 +326,19 @@ class EdgeShard(Reads):
         with self._held() as (store, held), _defects_named("snapshot"):
             return writing.create(store.storage, held, folder, name, base)
 
-    def snapshot_manifest(self) -> dict[str, Any]:
-        """Return, as JSON has it, what the shard has, for another to make a partial snapshot by."""
+    def snapshot_manifest(self, format: str = "edgeshard") -> dict[str, Any]:
+        """Return, as JSON has it, what the shard has; see `edge.EdgeShard.snapshot_manifest`."""
+        make = MANIFESTS[manifest_format(format)]
         with self._held() as (store, held), _defects_named("snapshot"):
-            return writing.manifest_of(store.storage, held)
+            return make(store.storage, held)
+
+    def export_qdrant(
+        self, path: str | Path, since: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Write the shard as it is now as Qdrant's files; see `edge.EdgeShard.export_qdrant`."""
+        store = self._opened()
+        with _defects_named("snapshot"):
+            return export_shard(store.view, store.shard, path, since)
 
     @contextmanager
     def _held(self) -> Iterator[tuple[Store, Held]]:
@@ -352,9 +362,9 @@ class EdgeShard(Reads):
     ) -> int:
         """Let the shard become what a snapshot holds; see `edge.EdgeShard.update_from_snapshot`."""
         with self._locked() as store, self._held() as (_, held), _defects_named("snapshot"):
-            with restore.brought_in(store.storage, snapshot_path, held.manifest) as incoming:
-                number = store.numbers(incoming.numbers, incoming.manifest.next_segment)
-                ready = made_ready(store.storage, incoming, number, store.config)
+            with restore.brought_in(store.storage, snapshot_path, held.manifest) as arrival:
+                number = store.numbers(arrival.numbers, arrival.above)
+                ready = arrival.ready(number, store.config)
                 with _whole(store):
                     store.become(ready)
             return ready.sequence

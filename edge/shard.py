@@ -62,6 +62,9 @@ from edge_kernels import warm
 
 Mode = Literal["open", "create", "load"]
 
+_EXISTING: dict[Mode, bool | None] = {"open": None, "create": False, "load": True}
+"""Whether there must be a shard in the folder; None: either."""
+
 SWITCH_SECONDS = 0.001
 """The interpreter's switch interval while shards are served on a loop."""
 
@@ -238,11 +241,7 @@ class EdgeShard(Reads):
         opening.result()
 
     def _open_store(self) -> Store:
-        if self._mode == "load":
-            return Store.load(self.path, self._config)
-        if self._mode == "create":
-            return Store.create(self.path, self._config)
-        return Store.open_or_create(self.path, self._config)
+        return restore.opened(self.path, self._config, _EXISTING[self._mode])
 
     def _start(self, opening: Work[Store], thread: Threads) -> None:
         if opening.failure is not None:
@@ -374,9 +373,26 @@ class EdgeShard(Reads):
         that one can be updated from it. ValidationError where the manifest is none."""
         return await self._actors.snapshot.create(path, manifest)
 
-    async def snapshot_manifest(self) -> dict[str, Any]:
-        """Return, as JSON has it, what the shard has, for another to make a partial snapshot by."""
-        return await self._actors.snapshot.manifest()
+    async def snapshot_manifest(self, format: str = "edgeshard") -> dict[str, Any]:
+        """Return, as JSON has it, what the shard has, for another to make a partial snapshot by.
+
+        `format` says for whom: "edgeshard", or "qdrant": a server, whose partial snapshots build
+        on the Qdrant files that the shard was made of ({} where it was made of none).
+        """
+        return await self._actors.snapshot.manifest(format)
+
+    async def export_qdrant(
+        self, path: str | Path, since: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Write the shard as it is now as Qdrant's files; return their manifest.
+
+        A name that ends in .tar or .snapshot is a shard snapshot, any other a folder that Qdrant
+        Edge loads; nothing may be there. `since` is what an earlier call returned, or what the
+        receiver's `snapshot_manifest` says: the snapshot is then a partial one. Writes go on
+        meanwhile. See `edge.qdrant.export` for what is kept. Raises AlreadyExists,
+        ValidationError, StorageFault, StorageFull.
+        """
+        return await self._actors.snapshot.export(path, since)
 
     @staticmethod
     async def unpack_snapshot(snapshot_path: str | Path, target_path: str | Path) -> None:

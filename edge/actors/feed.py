@@ -47,6 +47,10 @@ class Listener(Protocol):
         """Take a change. It must not take long: everybody waits."""
         ...
 
+    def break_off(self, why: str) -> None:
+        """What comes from now on does not follow on what came: the shard became another."""
+        ...
+
     def end(self) -> None:
         """Nothing more will come."""
         ...
@@ -71,7 +75,7 @@ class Subscription:
         self._bytes = 0
         self._lagged = ""
 
-    def lag(self, why: str) -> None:
+    def break_off(self, why: str) -> None:
         """Give nothing more: what would come is not what follows."""
         self._lagged = why
         self._waiting.clear()
@@ -83,7 +87,7 @@ class Subscription:
             return
         self._bytes += len(change.body)
         if self._bytes > MOST_BYTES:
-            self.lag(f"more than {MOST_BYTES} bytes of changes were not read")
+            self.break_off(f"more than {MOST_BYTES} bytes of changes were not read")
         else:
             self._waiting.append(change)
             self._arrival.set()
@@ -139,8 +143,7 @@ class Feed:
     def break_off(self, why: str) -> None:
         """Nobody's next change follows on what they have."""
         for listener in self._listeners:
-            if isinstance(listener, Subscription):
-                listener.lag(why)
+            listener.break_off(why)
 
     def end(self) -> None:
         """The shard is closed: nothing more will come."""

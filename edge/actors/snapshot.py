@@ -21,10 +21,13 @@ import anyio
 
 from edge.actors.messages import AsksWriter
 from edge.actors.threads import Threads
+from edge.actors.watch import Watch
 from edge.archive import restore, writing
-from edge.archive.incoming import Incoming, made_ready
+from edge.archive.manifests import MANIFESTS, manifest_format
+from edge.archive.restore import Arrival
 from edge.archive.writing import Snapshot
 from edge.errors import ActorCrashed, EdgeError, ShardClosed
+from edge.qdrant.export import export_shard
 from edge.store.store import Held, Store
 
 Result = TypeVar("Result")
@@ -40,8 +43,9 @@ class SnapshotActor:
 
     name = "snapshot"
 
-    def __init__(self, store: Store, writer: AsksWriter) -> None:
+    def __init__(self, store: Store, watch: Watch, writer: AsksWriter) -> None:
         self._store = store
+        self._watch = watch
         self._writer = writer
         self._working = anyio.Lock()
         self._threads = Threads("snapshot", 1, yielding=True)
@@ -67,27 +71,33 @@ class SnapshotActor:
                 partial(writing.create, self._store.storage, held, folder, name, base)
             )
 
-    async def manifest(self) -> dict[str, Any]:
+    async def manifest(self, form: str) -> dict[str, Any]:
         """Return what the shard has, for whoever makes a partial snapshot for it."""
+        make = MANIFESTS[manifest_format(form)]
         async with self._turn(), self._held() as held:
-            return await self._in_thread(partial(writing.manifest_of, self._store.storage, held))
+            return await self._in_thread(lambda pulse: make(self._store.storage, held))
+
+    async def export(self, path: Path, since: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Write the shard as it is now as the files of Qdrant."""
+        async with self._turn():
+            view, shard = self._watch.view, self._store.shard
+            return await self._in_thread(lambda pulse: export_shard(view, shard, path, since))
 
     async def update(self, path: Path) -> int:
         """Let the shard become what a snapshot holds; return its last operation."""
-        async with self._turn(), self._held() as held, self._brought_in(path, held) as incoming:
-            ready = await self._made_ready(incoming)
+        async with self._turn(), self._held() as held, self._brought_in(path, held) as arrival:
+            ready = await self._made_ready(arrival)
             await self._writer.finish(lambda store: store.become(ready))
             return ready.sequence
 
-    async def _made_ready(self, incoming: Incoming) -> Store:
-        above = incoming.manifest.next_segment
-        number = await self._writer.call(lambda store: store.numbers(incoming.numbers, above))
-        storage, local = self._store.storage, self._store.config
+    async def _made_ready(self, arrival: Arrival) -> Store:
+        number = await self._writer.call(
+            lambda store: store.numbers(arrival.numbers, arrival.above)
+        )
+        local = self._store.config
         ready: list[Store] = []
         try:
-            await self._in_thread(
-                lambda pulse: ready.append(made_ready(storage, incoming, number, local))
-            )
+            await self._in_thread(lambda pulse: ready.append(arrival.ready(number, local)))
         except anyio.get_cancelled_exc_class():
             for one in ready:
                 await self._writer.finish(lambda store, one=one: store.refuse(one))  # type: ignore[misc]
@@ -120,9 +130,9 @@ class SnapshotActor:
                     await self._writer.finish(lambda store, one=one: store.let_go(one))  # type: ignore[misc]
 
     @asynccontextmanager
-    async def _brought_in(self, path: Path, held: Held) -> AsyncIterator[Incoming]:
+    async def _brought_in(self, path: Path, held: Held) -> AsyncIterator[Arrival]:
         manager = restore.brought_in(self._store.storage, path, held.manifest)
-        entered: list[Incoming] = []
+        entered: list[Arrival] = []
         try:
             await self._in_thread(lambda pulse: entered.append(manager.__enter__()))
             yield entered[0]

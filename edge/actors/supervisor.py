@@ -61,7 +61,7 @@ class Supervisor:
         self.writer = Writer(store, self.watch, self.feed, thread, waiting)
         background = store.settings.background_optimizer
         self.optimizer = Optimizer(store, self.watch, self.writer, background)
-        self.snapshot = SnapshotActor(store, self.writer)
+        self.snapshot = SnapshotActor(store, self.watch, self.writer)
         self.query = QueryActor(self.watch, places, waiting)
         self.failures: dict[str, str] = {}
         optimizer, snapshot, query, writer = self.optimizer, self.snapshot, self.query, self.writer

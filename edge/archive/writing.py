@@ -114,7 +114,12 @@ def _contents(
 ) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     """Yield name, bytes and contents of each file of the archive."""
     state = msgspec.structs.replace(
-        held.manifest, log=files.WAL, durable=held.sequence, cursors=b"", foreign=held.sequence
+        held.manifest,
+        log=files.WAL,
+        base="",
+        durable=held.sequence,
+        cursors=b"",
+        foreign=held.sequence,
     )
     data = manifest.encode(state)
     yield files.MANIFEST, len(data), iter([data])

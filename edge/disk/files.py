@@ -22,6 +22,9 @@ SEGMENTS: Final = "segments"
 _NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _LOG = re.compile(r"([0-9]{8,19})\.log")
 _LOG_FOLDER = re.compile(r"wal(?:-[0-9]{8,19})?")
+_BASE_FOLDER = re.compile(r"qdrant-[0-9]{8,19}")
+_SEGMENT_FOLDER = re.compile(r"[0-9]{8,19}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ROLE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -65,6 +68,16 @@ def is_log_folder(name: str) -> bool:
     return _LOG_FOLDER.fullmatch(name) is not None
 
 
+def base_folder(number: int) -> str:
+    """The folder of the Qdrant files that a shard was made of."""
+    return f"qdrant-{number:08d}"
+
+
+def is_base_folder(name: str) -> bool:
+    """True if `name` is the name of a folder of Qdrant files."""
+    return _BASE_FOLDER.fullmatch(name) is not None
+
+
 def log_file(folder: str, number: int) -> str:
     """The log file number `number` (1, 2, ...) of the write-ahead log in `folder`."""
     return join(folder, f"{number:08d}.log")
@@ -80,6 +93,16 @@ def log_number(file: str) -> int | None:
 def segment_folder(segment: int) -> str:
     """The folder of the segment with id `segment`."""
     return f"{SEGMENTS}/{segment:08d}"
+
+
+def is_segment_folder(name: str) -> bool:
+    """True if the bare name is that of a segment's folder."""
+    return _SEGMENT_FOLDER.fullmatch(name) is not None
+
+
+def is_foreign_segment(name: str) -> bool:
+    """True if the bare name is that of a segment's folder as Qdrant has them."""
+    return _UUID.fullmatch(name) is not None
 
 
 def segment_file(segment: int, role: str) -> str:

@@ -52,7 +52,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `marks` and `cursors` are bytes that the room of the model owns, those of `sequence`; `births`
     the operation that made each vector name that the shard was not made with. `log` is the folder
     of the log that goes on from `sequence`; up to `foreign` it was written by another shard, whose
-    cursors are not this one's.
+    cursors are not this one's. `base` is the folder of the Qdrant files that the shard was made of
+    ("": of none): partial snapshots build on them.
     """
 
     generation: int
@@ -68,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     log: str = files.WAL
     cursors: bytes = b""
     foreign: int = 0
+    base: str = ""
 
     def files(self) -> list[FileEntry]:
         """Every file of every segment."""
@@ -116,6 +118,8 @@ def _checked(body: memoryview, path: str) -> Manifest:
             raise CorruptData(f"the manifest names {entry.name!r}", path, _HEAD.size)
     if not files.is_log_folder(manifest.log):
         raise CorruptData(f"the manifest names the log {manifest.log!r}", path, _HEAD.size)
+    if manifest.base and not files.is_base_folder(manifest.base):
+        raise CorruptData(f"the manifest names the base {manifest.base!r}", path, _HEAD.size)
     return manifest
 
 
@@ -185,7 +189,13 @@ def _new_folders(manifest: Manifest, previous: Manifest | None) -> list[str]:
 
 
 def _logs(storage: Storage) -> list[str]:
-    return [name for name in storage.list("") if files.is_log_folder(name)]
+    """The folders of logs of ours (Qdrant's is called `wal` too)."""
+    found = filter(files.is_log_folder, storage.list(""))
+    return [name for name in found if all(map(_is_of_log, storage.list(name)))]
+
+
+def _is_of_log(name: str) -> bool:
+    return name == files.SYNCED or files.log_number(name) is not None
 
 
 def orphans(storage: Storage, manifest: Manifest) -> list[str]:
@@ -201,7 +211,10 @@ def orphans(storage: Storage, manifest: Manifest) -> list[str]:
     leftovers = (files.MANIFEST_NEW, files.INCOMING)
     found = [name for name in leftovers if storage.exists(name)]
     found += [name for name in _logs(storage) if name != manifest.log]
-    for folder in (f"{files.SEGMENTS}/{name}" for name in storage.list(files.SEGMENTS)):
+    bases = filter(files.is_base_folder, storage.list(""))
+    found += [name for name in bases if name != manifest.base]
+    inside = storage.list(files.SEGMENTS)
+    for folder in (f"{files.SEGMENTS}/{n}" for n in inside if not files.is_foreign_segment(n)):
         if folder in live:
             inside = (f"{folder}/{name}" for name in storage.list(folder))
             found += [name for name in inside if name not in named]

@@ -36,6 +36,8 @@ _R = TypeVar("_R")
 _SAFE: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _VECTORS_AT_ONCE: Final = min(os.sysconf("SC_IOV_MAX"), 1024)
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP})
+_COPIED_AT_ONCE: Final = 1 << 20
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 
@@ -99,6 +101,9 @@ class Storage(Protocol):
     def exists(self, name: str, /) -> bool:
         """True if there is a file or folder of that name."""
 
+    def is_folder(self, name: str, /) -> bool:
+        """True if there is a folder of that name."""
+
     def list(self, folder: str, /) -> list[str]:
         """The bare names in `folder`, sorted; [] if the folder is missing."""
 
@@ -107,6 +112,10 @@ class Storage(Protocol):
 
     def rename(self, source: str, /, target: str) -> None:
         """Put `source` in the place of `target`, at once."""
+
+    def link(self, source: str, /, target: str) -> None:
+        """Give a file that nobody will change a second name, which must not exist; where the file
+        system cannot, it is copied."""
 
     def unlink(self, name: str, /) -> None:
         """Remove a file that exists."""
@@ -342,6 +351,14 @@ class DiskStorage:
         return True
 
     @_faults
+    def is_folder(self, name: str) -> bool:
+        """See Storage."""
+        try:
+            return stat.S_ISDIR(os.stat(self._at(name), follow_symlinks=False).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    @_faults
     def list(self, folder: str) -> list[str]:
         """See Storage."""
         try:
@@ -366,6 +383,25 @@ class DiskStorage:
     def rename(self, source: str, target: str) -> None:
         """See Storage."""
         os.rename(self._at(source), self._at(target))
+
+    @_faults
+    def link(self, source: str, target: str) -> None:
+        """See Storage."""
+        try:
+            os.link(self._at(source), self._at(target), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy(source, target)
+
+    def _copy(self, source: str, target: str) -> None:
+        writer = self.create(target)
+        try:
+            for start in range(0, self.size(source), _COPIED_AT_ONCE):
+                writer.write(self.pread(source, start, _COPIED_AT_ONCE))
+            writer.sync()
+        finally:
+            writer.close()
 
     @_faults
     def unlink(self, name: str) -> None:

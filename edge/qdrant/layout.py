@@ -84,6 +84,7 @@ BLOB_SLOT: Final = np.dtype(
     [("present", "<u4"), ("page", "<u4"), ("block", "<u4"), ("length", "<u4")]
 )
 
+_VECTOR_INDEX: Final = "vector_index"
 _WAL_FILE = re.compile(r"(closed|open)-([0-9]{1,20})")
 
 
@@ -94,7 +95,7 @@ def vector_storage(name: str) -> str:
 
 def vector_index(name: str) -> str:
     """The folder of a vector's index."""
-    return f"vector_index-{name}" if name else "vector_index"
+    return f"{_VECTOR_INDEX}-{name}" if name else _VECTOR_INDEX
 
 
 def chunk_file(number: int) -> str:
@@ -116,6 +117,15 @@ def log_file(name: str) -> tuple[str, int] | None:
     """What a file in `wal/` is, by its bare name: ("closed" or "open", number); None if neither."""
     found = _WAL_FILE.fullmatch(name)
     return (found.group(1), int(found.group(2))) if found else None
+
+
+def is_derived(name: str) -> bool:
+    """Whether a segment's file, named from the segment's folder on, can be made anew from others:
+    graphs (but for those that hold the vectors) and field indexes."""
+    folder, _, rest = name.partition("/")
+    if folder == PAYLOAD_INDEX:
+        return rest != CONFIG
+    return folder.startswith(_VECTOR_INDEX) and rest != LINKS_WITH_VECTORS
 
 
 def is_segment(name: str) -> bool:

@@ -58,8 +58,8 @@ class AppendableSegment:
         """How many rows there are, live or not."""
         return self.tracker.count
 
-    def append(self, rows: RowBlock, version: int) -> None:
-        """Add the rows, all written by the operation `version`."""
+    def append(self, rows: RowBlock, version: int | NDArray[np.uint64]) -> None:
+        """Add the rows, all written by the operation `version`, or each by one of its own."""
         start, count = self.count, len(rows)
         for key, params in self._params.items():
             found = rows.vectors.get(key.name)
@@ -117,7 +117,7 @@ class AppendableSegment:
             for known in together:
                 known.append(documents)
 
-    def _append_versions(self, start: int, count: int, version: int) -> None:
+    def _append_versions(self, start: int, count: int, version: int | NDArray[np.uint64]) -> None:
         if start + count > len(self.versions):
             grown = np.zeros(2 * (start + count), np.uint64)
             grown[:start] = self.versions[:start]

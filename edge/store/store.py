@@ -112,7 +112,7 @@ class Held:
 
 
 class Store:
-    """See the module's invariants. Made by `create`, `load` or `open_or_create`."""
+    """See the module's invariants. Made by `create`, `load` or `over`."""
 
     def __init__(self, storage: Storage, config: EdgeConfig, state: Manifest, wal: Wal) -> None:
         self.storage = storage
@@ -151,11 +151,6 @@ class Store:
     def load(cls, path: str | Path, config: EdgeConfig | None = None) -> Store:
         """Open the shard that is there; NotFound where none is."""
         return cls.over(DiskStorage(path), config, existing=True)
-
-    @classmethod
-    def open_or_create(cls, path: str | Path, config: EdgeConfig | None) -> Store:
-        """Open what is there, or make it."""
-        return cls.over(DiskStorage(path), config, existing=None)
 
     @classmethod
     def over(cls, storage: Storage, config: EdgeConfig | None, *, existing: bool | None) -> Store:
@@ -598,7 +593,7 @@ class Store:
         self._held.remove(held)
         self._remove_unnamed(held.manifest.segments)
         self._shorten_log()
-        self._remove_log(held.manifest.log)
+        self._remove_folders(held.manifest)
 
     def become(self, other: Store) -> None:
         """Go on as `other`, a store over files that lie in this one's folder already; what this
@@ -629,17 +624,24 @@ class Store:
         self._changes = []
         self.lineage += 1
         self._remove_unnamed(before.segments)
-        self._remove_log(before.log)
+        self._remove_folders(before)
+
+    def found(self) -> None:
+        """Store the manifest of a shard that was made whole from elsewhere, and let go of it."""
+        manifest.store(self.storage, self._manifest)
+        self._wal.close()
 
     def refuse(self, other: Store) -> None:
         """Do not become what was made ready; remove its files."""
         other._wal.close()
         self._remove_unnamed(other._manifest.segments)
-        self._remove_log(other._manifest.log)
+        self._remove_folders(other._manifest)
 
-    def _remove_log(self, folder: str) -> None:
+    def _remove_folders(self, state: Manifest) -> None:
+        """Remove the log and the base of a manifest, unless they are another's too."""
         states = [self._manifest, *(held.manifest for held in self._held)]
-        if all(state.log != folder for state in states):
+        kept = {folder for one in states for folder in (one.log, one.base)}
+        for folder in {state.log, state.base} - kept:
             with suppress(StorageFault):
                 self.storage.remove_tree(folder)
 
@@ -696,6 +698,11 @@ class Store:
     def config(self) -> EdgeConfig:
         """The config as it is now."""
         return self.view.config
+
+    @property
+    def shard(self) -> str:
+        """The shard's UUID, 32 hex digits; that of a snapshot's, where it became one."""
+        return self._manifest.shard
 
     @property
     def settings(self) -> Settings:

@@ -12,7 +12,6 @@ import pytest
 
 from edge import EdgeError, PayloadSchemaType, StorageFull, UpdateOperation
 from edge.archive import restore, writing
-from edge.archive.incoming import made_ready
 from edge.store.store import Store
 from tests.archive.made import commit, config, held_points, optimize, seal, upsert
 from tests.disk.simulated import FAULTS, FaultyStorage, Image, SimulatedStorage
@@ -21,9 +20,9 @@ from tests.disk.simulated import FAULTS, FaultyStorage, Image, SimulatedStorage
 def update(store: Store, archive: Path) -> None:
     held = store.hold()
     try:
-        with restore.brought_in(store.storage, archive, held.manifest) as incoming:
-            number = store.numbers(incoming.numbers, incoming.manifest.next_segment)
-            store.become(made_ready(store.storage, incoming, number, store.config))
+        with restore.brought_in(store.storage, archive, held.manifest) as arrival:
+            number = store.numbers(arrival.numbers, arrival.above)
+            store.become(arrival.ready(number, store.config))
     finally:
         store.let_go(held)
 

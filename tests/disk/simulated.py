@@ -330,6 +330,16 @@ class SimulatedStorage:
             folder.change({bare: None})
         self.called(f"rename {source} {target}")
 
+    def link(self, source: str, /, target: str) -> None:
+        folder, bare = self._split(target)
+        if bare in folder.live:
+            raise StorageFault("File exists", target)
+        folder.change({bare: self._file(source)})
+        self.called(f"link {source} {target}")
+
+    def is_folder(self, name: str, /) -> bool:
+        return self.exists(name) and isinstance(self._node(name), Folder)
+
     def unlink(self, name: str, /) -> None:
         self._file(name)
         folder, bare = self._split(name)
@@ -415,8 +425,8 @@ def _combinations(counts: list[int], random: Random, most: int) -> Iterator[tupl
 
 # -- faults -----------------------------------------------------------------------------------
 
-READS = frozenset({"read", "pread", "read_into", "map", "size", "exists", "list"})
-GROWTH = frozenset({"create", "append", "mkdir", "rename", "write", "overwrite"})
+READS = frozenset({"read", "pread", "read_into", "map", "size", "exists", "is_folder", "list"})
+GROWTH = frozenset({"create", "append", "mkdir", "rename", "write", "overwrite", "link"})
 SYNCS = frozenset({"sync", "sync_folder"})
 CHANGES = GROWTH | SYNCS | {"unlink", "remove_tree", "truncate"}
 

@@ -44,7 +44,7 @@ HARMLESS = {"__init__", "__repr__", "__hash__", "__eq__"}
 SHARD = (
     *[(DiskStorage, name) for name in vars(DiskStorage)],
     *[(DiskWriter, name) for name in vars(DiskWriter)],
-    *[(Store, name) for name in ("create", "load", "open_or_create", "commit", "sync", "flush")],
+    *[(Store, name) for name in ("create", "load", "over", "commit", "sync", "flush")],
     *[(Store, name) for name in ("seal", "plan", "start", "finish", "close", "replay")],
     (Job, "run"),
     (hnsw.Builder, "__init__"),
@@ -126,7 +126,7 @@ async def test_nothing_heavy_is_called_on_the_loop(
     elsewhere = names(callers, on_loop=False)
     needed = {
         "DiskStorage.lock", "DiskWriter.write", "DiskWriter.sync", "DiskStorage.rename",
-        "Store.open_or_create", "Store.commit", "Store.seal", "Store.finish", "Store.close",
+        "Store.over", "Store.commit", "Store.seal", "Store.finish", "Store.close",
         "Job.run", "Builder.step", "edge.shard.UpsertArrays", "edge.store.store.prepare",
         "edge.store.store.check", "edge_kernels.hnsw.search", "edge_kernels.scan.scan",
     }  # fmt: skip
