@@ -97,7 +97,8 @@ def complete(storage: Storage, folder: str, base: str, known: Mapping[str, Any])
         if storage.exists(f"{at}/{layout.SEGMENT_MANIFEST}"):
             sent = _manifest(storage, f"{at}/{layout.SEGMENT_MANIFEST}")
             have = msgspec.convert(known[name], SegmentManifest) if name in known else None
-            _complete_segment(storage, at, f"{base}/{layout.SEGMENTS}/{name}", sent, have)
+            home = files.join(base, f"{layout.SEGMENTS}/{name}")
+            _complete_segment(storage, at, home, sent, have)
     _sync(storage, folder)
 
 
@@ -111,7 +112,7 @@ def _manifest(storage: Storage, path: str) -> SegmentManifest:
 def _complete_segment(
     storage: Storage, at: str, base: str, sent: SegmentManifest, have: SegmentManifest | None
 ) -> None:
-    if storage.exists(f"{base}/{layout.FILES}"):
+    if have is not None and storage.exists(f"{base}/{layout.FILES}"):
         base = f"{base}/{layout.FILES}"
     for name, version in sent.file_versions.items():
         if not files.is_foreign_name(name):

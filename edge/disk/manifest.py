@@ -213,8 +213,9 @@ def orphans(storage: Storage, manifest: Manifest) -> list[str]:
     found += [name for name in _logs(storage) if name != manifest.log]
     bases = filter(files.is_base_folder, storage.list(""))
     found += [name for name in bases if name != manifest.base]
-    inside = storage.list(files.SEGMENTS)
-    for folder in (f"{files.SEGMENTS}/{n}" for n in inside if not files.is_foreign_segment(n)):
+    folders = storage.list(files.SEGMENTS)
+    ours = [name for name in folders if not files.is_foreign_segment(name)]
+    for folder in (f"{files.SEGMENTS}/{name}" for name in ours):
         if folder in live:
             inside = (f"{folder}/{name}" for name in storage.list(folder))
             found += [name for name in inside if name not in named]

@@ -641,7 +641,7 @@ class Store:
         """Remove the log and the base of a manifest, unless they are another's too."""
         states = [self._manifest, *(held.manifest for held in self._held)]
         kept = {folder for one in states for folder in (one.log, one.base)}
-        for folder in {state.log, state.base} - kept:
+        for folder in filter(None, {state.log, state.base} - kept):
             with suppress(StorageFault):
                 self.storage.remove_tree(folder)
 

@@ -86,6 +86,9 @@ class Overlay:
         """Take note of an operation."""
         self.note(change.sequence, touch_of(change.body))
 
+    def break_off(self, why: str) -> None:
+        """Whoever owns both shards does not let the own one become what a snapshot holds."""
+
     def end(self) -> None:
         """Nothing more will come."""
 
