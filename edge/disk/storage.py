@@ -121,8 +121,7 @@ class Storage(Protocol):
         """Remove a file that exists."""
 
     def remove_tree(self, name: str, /) -> None:
-        """Remove a file, or a folder below the root with all in it; nothing to do if it is
-        missing."""
+        """Remove a file, or a folder with all in it; nothing to do if it is missing."""
 
     def truncate(self, name: str, /, length: int) -> None:
         """Cut the file to `length` bytes."""
@@ -411,9 +410,7 @@ class DiskStorage:
 
     @_faults
     def remove_tree(self, name: str) -> None:
-        """See Storage. Never the root."""
-        if not name:
-            raise StorageFault("the root folder is not to be removed", self.path)
+        """See Storage."""
         path = self._at(name)
         try:
             if stat.S_ISDIR(os.lstat(path).st_mode):

@@ -295,7 +295,7 @@ class OpenShard:
 
     async def manifest(self) -> Mapping[str, Any]:
         """See Pullable."""
-        return await self._shard.snapshot_manifest(format="qdrant")  # type: ignore[call-arg]
+        return await self._shard.snapshot_manifest("qdrant")
 
     async def apply(self, path: Path) -> None:
         """See Pullable."""
