@@ -29,6 +29,7 @@ from edge.archive.manifests import MANIFESTS, manifest_format
 from edge.archive.writing import Snapshot
 from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
+from edge.model.cursor import Cursor
 from edge.model.groups import GroupsResult, QueryGroupsRequest
 from edge.model.mark import Mark
 from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
@@ -383,6 +384,15 @@ class EdgeShard(Reads):
             yield view
         finally:
             view.let_go()
+
+    def drop_outbox(self, name: str) -> None:
+        """Forget an outbox (of `edge.EdgeShard.outbox`), so that the log is kept for it no longer."""
+        with self._locked() as store, _whole(store):
+            store.set_cursor(name, None)
+
+    def outboxes(self) -> dict[str, Cursor]:
+        """Return how far each outbox has come, by name."""
+        return dict(self._opened().view.cursors)
 
     def info(self) -> ShardInfo:
         """Return counts, sizes and the durable sequence."""
