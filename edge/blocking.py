@@ -386,7 +386,7 @@ class EdgeShard(Reads):
             view.let_go()
 
     def drop_outbox(self, name: str) -> None:
-        """Forget an outbox (of `edge.EdgeShard.outbox`), so that the log is kept for it no longer."""
+        """Forget an outbox (of `edge.EdgeShard`), so that the log is kept for it no longer."""
         with self._locked() as store, _whole(store):
             store.set_cursor(name, None)
 

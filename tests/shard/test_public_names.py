@@ -135,8 +135,8 @@ def test_methods_of_the_shard_are_those_of_qdrant_edge_that_are_built() -> None:
     ours = {name for name in dir(blocking.EdgeShard) if not name.startswith("_")}
     theirs = {name for name in vars(qdrant_edge.EdgeShard) if not name.startswith("_")}
     assert sorted(ours - theirs) == [
-        "create_partial_snapshot", "create_snapshot", "export_qdrant", "mark", "query_groups",
-        "read_view", "search_matrix", "upsert_arrays",
+        "create_partial_snapshot", "create_snapshot", "drop_outbox", "export_qdrant", "mark",
+        "outboxes", "query_groups", "read_view", "search_matrix", "upsert_arrays",
     ]  # fmt: skip
     for name in sorted(ours & theirs):
         plain = arguments(getattr(blocking.EdgeShard, name))
