@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, endpoints, fresh, payload, queries, tasks, vectors
+from benchmarks import data, endpoints, fresh, payload, push, queries, tasks, vectors
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
@@ -26,6 +26,7 @@ GROUPS = (
     "endpoints",
     "vectors",
     "queries",
+    "push",
 )
 
 
@@ -82,6 +83,7 @@ def groups(
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
         "vectors": lambda: vectors.vectors(engines, sizes, folder, results),
         "queries": lambda: queries.queries(engines, dataset, sizes, folder, results),
+        "push": lambda: push.push(engines, sizes, folder, results),
         "endpoints": lambda: endpoints.endpoints(engines, sizes, folder, results),
     }
 

@@ -13,7 +13,8 @@ Invariants
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Literal, Protocol, Self
@@ -24,6 +25,7 @@ from anyio import to_thread
 from msgspec import Struct
 
 from edge.actors.outbox import Batch, Entry, Outbox
+from edge.actors.threads import Threads, outlast
 from edge.errors import (
     ActorCrashed,
     EdgeError,
@@ -36,11 +38,11 @@ from edge.errors import (
     ValidationError,
 )
 from edge.model import fields
-from edge.model.check import CheckedUpdateVectors
+from edge.model.check import CheckedOperation, CheckedUpdateVectors
 from edge.shard import OUTBOX_BYTES
 from edge.sync.background import Background
 from edge.sync.rest import Rest, Retries
-from edge.sync.writes import collection_of, described, halves, misfit, requests_of
+from edge.sync.writes import Request, collection_of, described, halves, misfit, requests_of
 
 log = logging.getLogger("edge")
 
@@ -157,16 +159,19 @@ class Push:
         self._outbox = await self._shard.outbox(self.name, self._outbox_bytes)
         await self._rest.open()
         self._state, self._ended, self._error = "connecting", anyio.Event(), None
+        self._threads = Threads("push", 1)
         self._background = Background()
         self._background.start(self._run, self._look)
         return self
 
     async def __aexit__(self, *error: object) -> None:
         background, self._background = self._background, None
+        if background is None:
+            return
         try:
-            if background is not None:
-                await background.stop()
+            await background.stop()
         finally:
+            self._threads.close()
             self._state = "closed"
             self._ended.set()
             await self._rest.close()
@@ -322,10 +327,10 @@ class Push:
         entries, most_bytes = list(entries), self._most_bytes
         while True:
             try:
-                requests = requests_of((entry.operation for entry in entries), most_bytes)
-                make = partial(next, requests, None)
-                while (request := await to_thread.run_sync(make)) is not None:
-                    await self._ask(request.method, request.path, request.body)
+                operations = [entry.operation for entry in entries]
+                async with aclosing(self._made(operations, most_bytes)) as requests:
+                    async for request in requests:
+                        await self._ask(request.method, request.path, request.body)
                 return
             except Refused as refusal:
                 too_large = refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -333,6 +338,24 @@ class Push:
                     raise
                 most_bytes //= 2
                 self._count("retries")
+
+    async def _made(
+        self, operations: list[CheckedOperation], most_bytes: int
+    ) -> AsyncGenerator[Request]:
+        """Yield the requests of operations; while one is on its way, the next is made."""
+        make = partial(next, requests_of(operations, most_bytes), None)
+        making = self._threads.begin(make)
+        try:
+            while True:
+                await outlast(making.ended)
+                request = making.result()
+                if request is None:
+                    return
+                making = self._threads.begin(make)
+                yield request
+        finally:
+            await outlast(making.ended)
+            _ = making.failure  # looked at: nobody else will ask for it
 
     async def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
         """Return what the server answers, asked again until it does. Raises Refused."""
