@@ -142,7 +142,7 @@ def test_both_shards_have_the_same_methods_with_the_same_arguments() -> None:
 
     awaited, plain = methods(edge.EdgeShard), methods(edge.blocking.EdgeShard)
     awaited.pop("open")  # a plain shard is open as soon as it is made
-    for name in ("follow", "outbox", "outboxes", "drop_outbox"):
+    for name in ("follow", "outbox"):
         awaited.pop(name)  # wait for what others write, for which a plain shard has no loop
     assert awaited == plain
 
