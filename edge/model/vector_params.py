@@ -83,8 +83,9 @@ class HnswIndexConfig(Struct, frozen=True):
     `full_scan_threshold` in KB of matching vectors up to which a filtered search scans.
     `max_indexing_threads` that build one graph (0: half of the processors, at least one).
     `memory` (default Cached) says where the graph lives; the older `on_disk` is read where it is
-    None. `payload_m` and `inline_storage` are kept and have no effect: a filter that leaves few
-    points is answered by comparing these, and rows are in files of their own.
+    None. `payload_m` 0: a walk under a filter goes through all points, as with `acorn` disabled
+    (None or more: it steps over those that do not match, so that no further edges are needed).
+    `inline_storage` is kept and has no effect: rows are in files of their own.
     """
 
     m: int

@@ -15,6 +15,7 @@ from edge.errors import DeadlineExceeded
 from edge.model.filter import Filter
 from edge.model.quantization import QuantizationSearchParams
 from edge.model.query import (
+    AcornSearchParams,
     ContextRanking,
     DiscoverRanking,
     FeedbackNaiveRanking,
@@ -157,6 +158,9 @@ def nearest_together(
     search_together(view, leaves, deadlines, tell_points)
 
 
+STEP_OVER, WALK_THROUGH = AcornSearchParams(True), AcornSearchParams(False)
+
+
 def leaf_of(view: ShardView, stage: Stage) -> Leaf:
     """Return what to search for, and how."""
     query: Query = stage.query
@@ -180,7 +184,7 @@ def leaf_of(view: ShardView, stage: Stage) -> Leaf:
         use_small=not small_form.ignore,
         rescore=small_form.rescore is not False,
         oversampling=small_form.oversampling or 1.0,
-        acorn=params.acorn,
+        acorn=params.acorn or (WALK_THROUGH if hnsw.payload_m == 0 else STEP_OVER),
     )
 
 

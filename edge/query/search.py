@@ -41,10 +41,16 @@ LINKS_A_STEP: Final = 16
 """What a distance costs, by the bytes of its rows, and a step through a graph besides."""
 
 ACORN_SELECTIVITY: Final = 0.4
-"""Up to which share of matching points a walk goes by these alone, where it is asked to."""
+"""Up to which share of matching points a walk goes by these alone, if nothing else is asked for."""
 
 LEAST_ACORN_SELECTIVITY: Final = 0.05
 """Below it, two hops do not connect those that match."""
+
+ACORN_WIDTH: Final = 1.5
+"""How many times as many candidates such a walk keeps, to find as much as one without a filter."""
+
+ACORN_COST: Final = 3.0
+"""How many times as long it takes as one without a filter."""
 
 
 class Leaf(NamedTuple):
@@ -218,10 +224,10 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
     found = matches(leaf.filter, view, among, check)
     note.filtered(leaf.filter, found)
     count = bits.count(found, view.watermark)
-    if graph is None or _is_scanned(count, view, leaf):
+    acorn = _reaches_over(leaf, count / max(1, view.live_count))
+    if graph is None or _is_scanned(count, view, leaf, acorn):
         note.way = "scan of matches"
         return Way(column, small, None, found, bits.to_offsets(found, view.watermark))
-    acorn = _reaches_over(leaf, count / max(1, view.live_count))
     note.way = "acorn" if acorn else "filtered graph"
     return Way(column, small, graph, found, acorn=acorn)
 
@@ -240,14 +246,14 @@ def _reaches_over(leaf: Leaf, selectivity: float) -> bool:
     return LEAST_ACORN_SELECTIVITY <= selectivity <= most
 
 
-def _is_scanned(count: int, view: SegmentView, leaf: Leaf) -> bool:
+def _is_scanned(count: int, view: SegmentView, leaf: Leaf, acorn: bool) -> bool:
     """Whether that many matches are better compared one by one: because the config says so, or
-    because a walk that has to pass by all the others would take longer."""
+    because a walk, which has to pass by the others or to step over them, would take longer."""
     size = bytes_a_point(view, leaf.name)
     if count * size <= leaf.full_scan_bytes:
         return True
-    walk = walk_cost(leaf.ef, size) * view.live_count / max(1, count)
-    return scan_cost(count, size) < walk
+    times = ACORN_COST if acorn else view.live_count / max(1, count)
+    return scan_cost(count, size) < walk_cost(leaf.ef, size) * times
 
 
 def bytes_a_point(view: SegmentView, name: str) -> float:
@@ -276,7 +282,8 @@ def walk(view: SegmentView, graph: hnsw.Graph, way: Way, leaf: Leaf) -> Found:
     k, final = way.candidates(leaf), None
     if way.is_rescored(leaf):
         final = hnsw.Final(*Rows(way.column, leaf.query).whole(view.watermark), k)
-    ef = min(max(leaf.ef, k), view.watermark)
+    width = ACORN_WIDTH if way.acorn else 1
+    ef = min(max(math.ceil(width * leaf.ef), k), view.watermark)
     k = leaf.k if final else k
     offsets, distances, _ = hnsw.search(
         graph, code, matrix, query, ef, k, way.allowed, view.ids, acorn=way.acorn, final=final

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge.disk.storage import DiskStorage
 from edge.errors import DeadlineExceeded, ValidationError
@@ -290,27 +291,32 @@ def test_small_forms_and_filters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("acorn", "share", "way"),
+    ("acorn", "payload_m", "share", "way"),
     [
-        (AcornSearchParams(True), 0.2, "acorn"),
-        (AcornSearchParams(True), 0.5, "filtered graph"),
-        (AcornSearchParams(True, 0.6), 0.5, "acorn"),
-        (AcornSearchParams(True, 0.1), 0.2, "filtered graph"),
-        (AcornSearchParams(True), 0.02, "filtered graph"),
-        (AcornSearchParams(False), 0.2, "filtered graph"),
-        (None, 0.2, "filtered graph"),
+        (AcornSearchParams(True), 0, 0.2, "acorn"),
+        (AcornSearchParams(True), None, 0.5, "filtered graph"),
+        (AcornSearchParams(True, 0.6), None, 0.5, "acorn"),
+        (AcornSearchParams(True, 0.1), None, 0.2, "filtered graph"),
+        (AcornSearchParams(True), None, 0.02, "filtered graph"),
+        (AcornSearchParams(False), 16, 0.2, "filtered graph"),
+        (None, None, 0.2, "acorn"),
+        (None, 16, 0.2, "acorn"),
+        (None, 0, 0.2, "filtered graph"),
+        (None, None, 0.5, "filtered graph"),
     ],
 )
 def test_acorn_goes_by_the_matching_where_they_are_neither_many_nor_few(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     acorn: AcornSearchParams | None,
+    payload_m: int | None,
     share: float,
     way: str,
 ) -> None:
     monkeypatch.setattr(search, "scan_cost", lambda rows, size: math.inf)
     monkeypatch.setattr(search, "walk_cost", lambda ef, size: 0.0)
-    config = EdgeConfig(EdgeVectorParams(8, Distance.Euclid), hnsw_config=HnswIndexConfig(8, 64, 0))
+    hnsw = HnswIndexConfig(8, 64, 0, payload_m=payload_m)
+    config = EdgeConfig(EdgeVectorParams(8, Distance.Euclid), hnsw_config=hnsw)
     block = np.random.default_rng(3).normal(size=(600, 8))
     shard = after(start(config), UpdateOperation.upsert_arrays(range(600), block))
     shard = built(shard, DiskStorage(str(tmp_path)), [""])
@@ -328,6 +334,36 @@ def test_acorn_goes_by_the_matching_where_they_are_neither_many_nor_few(
     assert set(pairs(hits)) <= set(wanted)
     assert pairs(hits) == sorted(pairs(hits), key=wanted.index)
     assert len(set(pairs(hits)) & set(wanted[:10])) >= 8
+
+
+def test_a_filter_of_points_that_are_all_far_away_is_walked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its points lie together, and no query is near them: a graph leads there over others only, and
+    what is found must not be less than without a filter."""
+    monkeypatch.setattr(search, "scan_cost", lambda rows, size: math.inf)
+    monkeypatch.setattr(search, "walk_cost", lambda ef, size: 0.0)
+    draw = np.random.default_rng(4)
+    block = draw.normal(size=(4000, 16)).astype(np.float32)
+    far = np.argsort(block[:, 0])[:400]
+    hnsw = HnswIndexConfig(8, 64, 0)
+    config = EdgeConfig(EdgeVectorParams(16, Distance.Euclid), hnsw_config=hnsw)
+    shard = after(start(config), UpdateOperation.upsert_arrays(range(4000), block))
+    shard = built(shard, DiskStorage(str(tmp_path)), [""])
+    those = Filter(must=[HasIdCondition(far.tolist())])
+    asked = draw.normal(size=(50, 16)) + np.eye(16)[0] * 2
+    shares = {}
+    for way, filter in (("graph", None), ("acorn", those)):
+        found = 0
+        for vector in asked:
+            request = QueryRequest(10, query=Query.Nearest(vector), filter=filter, explain=True)
+            hits = answer(shard, replace(request, params=SearchParams(hnsw_ef=24)))
+            exact = replace(request, params=SearchParams(exact=True))
+            assert ways(hits) == [way]
+            found += len({hit.id for hit in hits} & {hit.id for hit in answer(shard, exact)})
+        shares[way] = found / (10 * len(asked))
+    assert shares["acorn"] >= shares["graph"] - 0.02
+    assert shares["acorn"] > 0.8
 
 
 # -- numbers that an encoding does not have
