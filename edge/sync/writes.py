@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ from edge.model.point import PointBatch, VectorColumn
 from edge.model.point_id import IdRows, PointId, decode_ids
 from edge.model.vector_params import EdgeVectorParams
 from edge.qdrant.export_config import field_options, shard_config, vector_options
-from edge.sync.numbers import as_lists
+from edge_kernels.decimals import json_rows
 
 AT_ONCE: Final = 16 << 10
 """Bytes of vectors, about, that are made JSON without giving others a turn."""
@@ -174,20 +175,26 @@ class _Places:
         """Yield (place, vector) of the places from `first` to before `last` that have one."""
         column = self._column
         begin, end = np.searchsorted(self._rows, [first, last]).tolist()
-        starts = self._starts[begin : end + 1]
-        data = as_lists(column.data[starts[0] : starts[-1]])
-        indices = None
-        if column.indices is not None:
-            indices = column.indices[starts[0] : starts[-1]].tolist()
-        bounds = (starts - starts[0]).tolist()
-        for at, place in enumerate(self._rows[begin:end].tolist()):
-            low, high = bounds[at], bounds[at + 1]
-            if column.lengths is None:
-                yield place, data[low]
-            elif indices is None:
-                yield place, data[low:high]
-            else:
-                yield place, {"indices": indices[low:high], "values": data[low:high]}
+        starts = self._starts[begin : end + 1].tolist()
+        say = _said if column.indices is None else _said_sparse
+        vectors = say(column, starts)
+        yield from zip(self._rows[begin:end].tolist(), vectors, strict=True)
+
+
+def _said(column: VectorColumn, starts: list[int]) -> Iterator[msgspec.Raw]:
+    """Yield the vectors, or of multivectors those of a point, whose rows begin at `starts`."""
+    text, row_ends = json_rows(column.data[starts[0] : starts[-1]])
+    ends = [-1, *row_ends.tolist()]  # a comma stands between one row and the next
+    for low, high in pairwise(start - starts[0] for start in starts):
+        rows = text[ends[low] + 1 : ends[high]]
+        yield msgspec.Raw(rows if column.lengths is None else b"".join((b"[", rows, b"]")))
+
+
+def _said_sparse(column: VectorColumn, starts: list[int]) -> Iterator[Json]:
+    assert column.indices is not None
+    for low, high in pairwise(starts):
+        text, _ = json_rows(column.data[None, low:high])
+        yield {"indices": column.indices[low:high].tolist(), "values": msgspec.Raw(text[:-1])}
 
 
 def id_of(point_id: PointId) -> int | str:

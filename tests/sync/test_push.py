@@ -536,7 +536,7 @@ async def test_the_loop_makes_no_json_and_reads_no_log(
         monkeypatch.setattr(owner, name, watched)
 
     for owner, name in (
-        (writes, "_encode"), (writes, "as_lists"), (outboxes, "_take"), (outboxes, "ids_after"),
+        (writes, "_encode"), (writes, "json_rows"), (outboxes, "_take"), (outboxes, "ids_after"),
         (outboxes, "points_of"), (Store, "read_log"), (Store, "set_cursor"),
     ):  # fmt: skip
         watch(owner, name)
@@ -548,6 +548,6 @@ async def test_the_loop_makes_no_json_and_reads_no_log(
             await shard.update(UpdateOperation.delete_points([1]))
             await drained(push)
     assert {name for name, _ in found} == {
-        "_encode", "as_lists", "_take", "ids_after", "points_of", "read_log", "set_cursor",
+        "_encode", "json_rows", "_take", "ids_after", "points_of", "read_log", "set_cursor",
     }  # fmt: skip
     assert [name for name, on_loop in found if on_loop] == []

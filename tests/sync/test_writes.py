@@ -40,7 +40,6 @@ from edge.model.schema import PayloadSchemaType
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
 from edge.payload import edit
-from edge.sync.numbers import short
 from edge.sync.writes import (
     CHANGES,
     SETTINGS,
@@ -230,25 +229,6 @@ def test_requests_are_about_as_large_as_they_are_asked_to_be(most_bytes: int) ->
     assert len(sizes) < sum(sizes) / most_bytes + 8
     points = [p for kind, change in changes(requests) if kind == "upsert" for p in change["points"]]
     assert [point["id"] for point in points] == [*range(500), *range(500)]
-
-
-# -- numbers
-
-
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False)))
-def test_numbers_are_short_and_still_the_same(drawn: list[float]) -> None:
-    block = np.array(drawn, np.float32)
-    assert np.array_equal(short(block).astype(np.float32), block)
-
-
-def test_numbers_of_vectors_have_nine_digits() -> None:
-    block = np.random.default_rng(2).standard_normal(100_000).astype(np.float32)
-    block[::3] *= 1e-6
-    texts = [repr(number) for number in short(block).tolist()]
-    mantissas = [text.partition("e")[0] for text in texts]
-    digits = [len(text.lstrip("-").replace(".", "").lstrip("0")) for text in mantissas]
-    assert max(digits) <= 9
-    assert np.array_equal(np.array(texts, np.float64).astype(np.float32), block)
 
 
 # -- what Qdrant has no words for
