@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from edge.blocking import EdgeShard
+from edge.model import codec
+from edge.model.check import CheckedSetCursor
+from edge.model.cursor import Cursor, Stage
+from edge.model.filter import Filter
 from edge.model.request import ShardInfo
 from edge.model.schema import KINDS
 from edge.model.update import UpdateOperation
 from edge.segment.view import ShardView
+from edge.store.store import Store, Submission
+from tests.disk.simulated import SimulatedStorage
 from tests.model_based.drawing import seeds
 from tests.model_based.machine import BEGINNING, Options, ReadMachine, options
 from tests.model_based.plain_fields import is_in_index
@@ -114,6 +120,45 @@ class BlockingShard(ReadMachine):
             assert each.params in (None, schema[path])
             payloads = [point.payload for point in self.model.points.values()]
             assert each.points == sum(is_in_index(p, path, schema[path]) for p in payloads)
+
+
+class ShardWithOutbox(BlockingShard):
+    """All operations are logged by the ids that they are about, and the log is kept from the first
+    on: what it says, carried out elsewhere, leaves the points that the model has."""
+
+    @initialize(wanted=options, count=st.integers(0, 80), seed=seeds)
+    def create(self, wanted: Options, count: int, seed: int) -> None:
+        self.config = wanted.config(BEGINNING)
+        self.shard = EdgeShard.create(self.folder / "shard", self.config)
+        self.begun = self.view.sequence
+        self.shard._opened().set_cursor("elsewhere", Cursor("elsewhere", self.begun, Stage.Log))
+        self.fill(count, seed)
+
+    @rule()
+    def carry_out_elsewhere(self) -> None:
+        """An empty shard with the vectors that this one began with."""
+        there = Store.over(SimulatedStorage(), self.config, existing=False)
+        for record in self.shard._opened().read_log(None, self.begun + 1):
+            logged = codec.decode(record.body)
+            if isinstance(logged, CheckedSetCursor):
+                continue
+            parts = [getattr(logged, part) for part in logged.__struct_fields__]
+            assert not any(isinstance(part, Filter) for part in parts)
+            (outcome,) = there.commit([Submission(logged)])
+            assert isinstance(outcome, int), outcome
+        self.compare(there.view)
+
+
+def test_the_log_of_an_outbox_leaves_elsewhere_what_is_here() -> None:
+    run_state_machine_as_test(
+        ShardWithOutbox,
+        settings=settings(
+            max_examples=8,
+            stateful_step_count=STEPS,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
 
 
 def test_the_shard_does_what_the_model_does() -> None:
