@@ -25,6 +25,7 @@ from edge.query.trace import NO_TRACE, Note, Trace
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.block import Matrix, Offsets
 from edge.vectors.column import Absent, RowsColumn
+from edge.vectors.dense import BuiltDense
 from edge.vectors.form import Form, Query
 from edge.vectors.missing import Bits
 from edge.vectors.quantized_column import Quantized
@@ -162,13 +163,12 @@ def _search_segment(view: SegmentView, leaf: Leaf, deadline: Deadline, note: Not
     if way.is_rescored(leaf):
         note.way += ", rescored"
     if way.graph is not None:
-        return walk(view, way.graph, way, leaf)
-    rows, k = way.rows(leaf), way.candidates(leaf)
-    if way.matches is None:
-        found = _scan(view, rows, k, way.allowed, deadline)
+        found = walk(view, way.graph, way, leaf)
+    elif way.matches is None:
+        found = _scan(view, way.rows(leaf), way.candidates(leaf), way.allowed, deadline)
     else:
-        found = scan_few(view, rows, k, way.matches, deadline)
-    return rescored(view, way, leaf, found, deadline) if way.is_rescored(leaf) else found
+        found = scan_few(view, way.rows(leaf), way.candidates(leaf), way.matches, deadline)
+    return rescored(view, way, leaf, found, deadline) if way.is_rescored_apart(leaf) else found
 
 
 def nothing_in(view: SegmentView) -> Found:
@@ -205,6 +205,16 @@ class Way(NamedTuple):
         """Return whether the column has the last word."""
         return self.small is not None and (leaf.rescore or self.small.is_a_stand_in)
 
+    def is_rescored_apart(self, leaf: Leaf) -> bool:
+        """Return whether it has it in a step of its own: a walk does that too, but where rows come
+        from a disk."""
+        return self.is_rescored(leaf) and (self.graph is None or self.ahead is not None)
+
+    @property
+    def ahead(self) -> Callable[[Offsets], None] | None:
+        """What is told which rows of the column will be read; None where they are in memory."""
+        return self.column.ahead if isinstance(self.column, BuiltDense) else None
+
 
 def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note) -> Way | None:
     """Return how a segment is searched; None: it is left out. The filter is evaluated here, with
@@ -233,8 +243,10 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
 
 
 def rescored(view: SegmentView, way: Way, leaf: Leaf, found: Found, deadline: Deadline) -> Found:
-    """Return the best of the candidates by the column."""
+    """Return the best of the candidates by the column. From a disk they are read side by side."""
     offsets = np.sort(found.offsets)
+    if way.ahead is not None:
+        way.ahead(offsets)
     return scan_few(view, Rows(way.column, leaf.query), leaf.k, offsets, deadline)
 
 
@@ -277,10 +289,10 @@ def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
 
 def walk(view: SegmentView, graph: hnsw.Graph, way: Way, leaf: Leaf) -> Found:
     """Return the best that a walk through the graph finds, by the column where that has the last
-    word."""
+    word and no step of its own."""
     code, matrix, query = way.rows(leaf).whole(view.watermark)
     k, final = way.candidates(leaf), None
-    if way.is_rescored(leaf):
+    if way.is_rescored(leaf) and not way.is_rescored_apart(leaf):
         final = hnsw.Final(*Rows(way.column, leaf.query).whole(view.watermark), k)
     width = ACORN_WIDTH if way.acorn else 1
     ef = min(max(math.ceil(width * leaf.ef), k), view.watermark)

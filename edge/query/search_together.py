@@ -117,7 +117,7 @@ def _search_segment(view: SegmentView, alike: Leaf, party: _Party) -> None:
     for one, part in found:
         if one.error is None:
             one.found.append(part)
-            if way.graph is None and way.is_rescored(one.leaf):
+            if way.is_rescored_apart(one.leaf):
                 _rescore(view, way, one, party)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from edge.disk.array_file import read_array
+from edge.disk.array_file import read_array, reader_ahead
 from edge.disk.blob_file import BlobFile
 from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
@@ -159,7 +159,7 @@ def load_column(
         return built_multi(form, arrays, entry.rows, missing, file.name)
     shape = (entry.rows, form.width)
     matrix = _read(storage, entry, f"vectors-{place}", shape, form.dtype, memory)
-    return BuiltDense(form, matrix, missing)
+    return BuiltDense(form, matrix, missing, reader_ahead(matrix))
 
 
 def built_multi(

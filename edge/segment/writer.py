@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.disk import files
-from edge.disk.array_file import read_array, write_array
+from edge.disk.array_file import read_array, reader_ahead, write_array
 from edge.disk.blob_file import BlobFile, write_blobs
 from edge.disk.manifest import FileEntry, SegmentEntry
 from edge.disk.packed_file import read_packed, write_packed
@@ -164,7 +164,7 @@ class SegmentWriter:
         self._files[role] = write_array(self._storage, path, blocks, form.dtype, shape)
         if matrix is None:
             found = read_array(self._storage, self._files[role], **placed(memory))
-            return BuiltDense(form, found, missing)
+            return BuiltDense(form, found, missing, reader_ahead(found))
         if memory is Memory.Pinned:
             lock(matrix)
         matrix.flags.writeable = False

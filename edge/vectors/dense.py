@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -90,11 +90,19 @@ class GrowingDense:
 
 
 class BuiltDense:
-    """A dense column of an immutable segment: one matrix."""
+    """A dense column of an immutable segment: one matrix; `ahead` is told which of its rows will be
+    read, where these have to come from a disk (None: they are in memory)."""
 
-    def __init__(self, form: Form, matrix: Matrix, missing: Bits | None) -> None:
+    def __init__(
+        self,
+        form: Form,
+        matrix: Matrix,
+        missing: Bits | None,
+        ahead: Callable[[Offsets], None] | None = None,
+    ) -> None:
         self.form = form
         self.matrix = matrix
+        self.ahead = ahead
         self._missing = missing
 
     def chunks(self, count: int) -> Iterator[tuple[int, Matrix]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.disk.array_file import aligned, read_array, write_array
+from edge.disk.array_file import aligned, read_array, reader_ahead, write_array
 from edge.disk.manifest import FileEntry
 from edge.disk.sealed_file import BLOCK
 from edge.disk.storage import DiskStorage
@@ -201,3 +204,20 @@ def test_any_call_may_fail(fault: str, forever: bool) -> None:
     assert struck
     assert not storage.struck
     assert inner.list("") == ["a"]
+
+
+def test_rows_of_a_mapped_array_are_asked_for_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = DiskStorage(str(tmp_path))
+    array = np.arange(30_000, dtype=np.float32).reshape(1000, 30)
+    entry = write_array(storage, "a", array, "<f4", (1000, 30))
+    assert reader_ahead(read_array(storage, entry)) is None
+    mapped = read_array(storage, entry, resident=False)
+    ahead = reader_ahead(mapped)
+    assert ahead is not None
+    ahead(np.array([], np.uint32))
+    ahead(np.array([0, 999, 34, 35], np.uint32))
+    assert (mapped == array).all()
+    monkeypatch.delattr(mmap, "MADV_WILLNEED")
+    assert reader_ahead(mapped) is None
