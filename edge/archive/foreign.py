@@ -4,6 +4,8 @@ Invariants
 - Nothing of the source is changed. What is written lies under numbers that the caller reserved;
   whatever fails takes it away again.
 - A point keeps the bits of its vectors and its version; operations go on after the greatest.
+- Points that an older state brought, and that did not change, stay in the segments that they are
+  in, with the graphs over them.
 - An operation of the log that Qdrant would not carry out, or would refuse, is not carried out.
 """
 
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.archive.foreign_log import carry_out
+from edge.archive.still_there import Known, still_there
 from edge.disk import files
 from edge.disk.manifest import Manifest, SegmentEntry
 from edge.disk.storage import Storage
@@ -51,19 +54,23 @@ def imported(
     number: int,
     base: str,
     local: EdgeConfig | None,
+    known: Known | None,
     pulse: Pulse,
 ) -> Store:
     """Write what a shard of Qdrant's holds into the folder of `storage`, and open it.
 
     `number` is the first of NUMBERS that no file has, `base` the folder where the source's files
-    are kept. No manifest is stored: the store is what another becomes. Raises CorruptData,
-    ValidationError naming what is not read, StorageFault, StorageFull.
+    are kept; `known` is what the folder has of an older state of it. No manifest is stored: the
+    store is what another becomes. Raises CorruptData, ValidationError naming what is not read,
+    StorageFault, StorageFull.
     """
     config = shard.config if local is None else with_local(shard.config, local)
     log = files.log_folder(number)
     entries: list[SegmentEntry] = []
+    kept = still_there(storage, shard, config, known, number + 1)
     try:
-        for entry in _segments(storage, shard, config, number + 1, pulse):
+        blocks = shard.blocks(kept.left)
+        for entry in _segments(storage, shard, blocks, config, number + 2, pulse):
             entries.append(entry)  # noqa: PERF402 (those before a failure are to be removed)
         sequence = max(shard.version, 0)
         state = Manifest(
@@ -73,10 +80,11 @@ def imported(
             durable=sequence,
             next_segment=number + NUMBERS,
             config=encode_config(config),
-            segments=tuple(entries),
+            segments=(*kept.entries, *entries),
             schema=encode_schema(shard.schema) if shard.schema else b"",
             log=log,
             base=base,
+            foreign=sequence,
         )
         Wal.open(storage, log, first=sequence + 1, durable=sequence, shard=state.shard).close()
         store = open_state(storage, state, config)
@@ -84,7 +92,8 @@ def imported(
         store.sync()
         storage.sync_folder("")
     except BaseException:
-        for name in (log, *(files.segment_folder(entry.id) for entry in entries)):
+        folders = (files.segment_folder(entry.id) for entry in entries)
+        for name in (log, *kept.added, *folders):
             with suppress(StorageFault):
                 storage.remove_tree(name)
         raise
@@ -92,13 +101,17 @@ def imported(
 
 
 def _segments(
-    storage: Storage, shard: QdrantShard, config: EdgeConfig, number: int, pulse: Pulse
+    storage: Storage,
+    shard: QdrantShard,
+    blocks: Blocks,
+    config: EdgeConfig,
+    number: int,
+    pulse: Pulse,
 ) -> Iterator[SegmentEntry]:
     settings = settings_of(config)
     params = {VectorKey(name): config.params_of(name) for name in config.names()}
     vectors = {key: found for key, found in params.items() if found is not None}
     names = {key.name: key for key in vectors}
-    blocks = shard.blocks()
     while _fill(rows := AppendableSegment(0, vectors), blocks):
         view = SegmentView(rows, rows.count, schema=shard.schema, names=names)
         asked = Request(vectors, settings, schema=shard.schema)

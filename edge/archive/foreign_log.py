@@ -2,7 +2,8 @@
 
 Qdrant's rule: an operation is passed over for a point that is at least as new as it (a deletion:
 newer). Only points as they were imported can be: whatever was carried out here came in order.
-What Qdrant refused, in whole or for points that are not there, is still in its log.
+What Qdrant refused is still in its log; of an upsert it refused the points that were wrong, of
+other operations those that are not there.
 """
 
 from __future__ import annotations
@@ -38,9 +39,18 @@ def carry_out(shard: QdrantShard, store: Store) -> None:
     for number, operation in shard.pending():
         as_new = number if isinstance(operation, DeletePoints) else number - 1
         newer = _newer(store.view, as_new, shard.version) if as_new < shard.version else set()
-        [outcome] = store.commit([Submission(_for_others(operation, newer, store.view))])
-        if isinstance(outcome, EdgeError) and not isinstance(outcome, CallerError):
-            raise outcome
+        wanted = _for_others(operation, newer, store.view)
+        if _refused(store, wanted) and isinstance(wanted, UpsertPoints):
+            for point in wanted.points:
+                _refused(store, UpsertPoints([point], wanted.condition, wanted.update_mode))
+
+
+def _refused(store: Store, operation: UpdateOperation) -> bool:
+    """Carry an operation out; return whether it was wrong."""
+    [outcome] = store.commit([Submission(operation)])
+    if isinstance(outcome, EdgeError) and not isinstance(outcome, CallerError):
+        raise outcome
+    return isinstance(outcome, EdgeError)
 
 
 def _newer(view: ShardView, number: int, imported: int) -> Ids:

@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -85,12 +85,14 @@ def _sync(storage: Storage, folder: str) -> None:
     storage.sync_folder(folder)
 
 
-def complete(storage: Storage, folder: str, base: str, known: Mapping[str, Any]) -> None:
-    """Add to an unpacked snapshot the files of `base` that it builds on.
+def complete(storage: Storage, folder: str, base: str, known: Mapping[str, Any]) -> frozenset[str]:
+    """Add to an unpacked snapshot the files of `base` that it builds on; return the names of the
+    segments whose vectors are all from there.
 
     `known` is the manifest of the base ({} and "" where there is none). Raises WrongBase where the
     snapshot builds on what is not there; CorruptData.
     """
+    steady = set()
     segments = f"{folder}/{layout.SEGMENTS}"
     for name in storage.list(segments):
         at = f"{segments}/{name}/{layout.FILES}"
@@ -98,8 +100,16 @@ def complete(storage: Storage, folder: str, base: str, known: Mapping[str, Any])
             sent = _manifest(storage, f"{at}/{layout.SEGMENT_MANIFEST}")
             have = msgspec.convert(known[name], SegmentManifest) if name in known else None
             home = files.join(base, f"{layout.SEGMENTS}/{name}")
-            _complete_segment(storage, at, home, sent, have)
+            added = _complete_segment(storage, at, home, sent, have)
+            before = set() if have is None else _vectors(have.file_versions)
+            if before == _vectors(sent.file_versions) <= added:
+                steady.add(name)
     _sync(storage, folder)
+    return frozenset(steady)
+
+
+def _vectors(names: Iterable[str]) -> set[str]:
+    return set(filter(layout.is_of_vectors, names))
 
 
 def _manifest(storage: Storage, path: str) -> SegmentManifest:
@@ -111,7 +121,9 @@ def _manifest(storage: Storage, path: str) -> SegmentManifest:
 
 def _complete_segment(
     storage: Storage, at: str, base: str, sent: SegmentManifest, have: SegmentManifest | None
-) -> None:
+) -> set[str]:
+    """Return the names of the files that were added."""
+    added = set()
     if have is not None and storage.exists(f"{base}/{layout.FILES}"):
         base = f"{base}/{layout.FILES}"
     for name, version in sent.file_versions.items():
@@ -125,9 +137,11 @@ def _complete_segment(
             raise WrongBase(f"the snapshot builds on a newer {name} of segment {sent.segment_id}")
         storage.mkdir(files.parent(f"{at}/{name}"))
         storage.link(f"{base}/{name}", f"{at}/{name}")
+        added.add(name)
         journal = f"{files.parent(name)}/{layout.JOURNAL}"
         if name.endswith(f"/{layout.TRACKER}") and storage.exists(f"{base}/{journal}"):
             storage.link(f"{base}/{journal}", f"{at}/{journal}")
+    return added
 
 
 def _newness(manifest: SegmentManifest, name: str) -> int:

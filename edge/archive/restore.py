@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from edge.archive import foreign, foreign_snapshot, reading
 from edge.archive.incoming import made_ready
+from edge.archive.still_there import Known
 from edge.disk import files, manifest
 from edge.disk.foreign import ForeignStorage
 from edge.disk.manifest import Manifest
@@ -135,14 +136,16 @@ def _arrived(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
 def _foreign_arrived(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
     wide = storage.foreign("")
     foreign_snapshot.unpack(archive, wide, files.INCOMING)
-    foreign_snapshot.complete(wide, files.INCOMING, own.base, manifest_of_base(storage, own))
+    have = manifest_of_base(storage, own)
+    steady = foreign_snapshot.complete(wide, files.INCOMING, own.base, have)
+    known = Known(own, steady) if steady else None
 
     def ready(number: int, local: EdgeConfig) -> Store:
         base = files.base_folder(number)
         storage.rename(files.INCOMING, base)
         try:
             with _foreign_shard(storage, base) as shard:
-                return foreign.imported(storage, shard, number + 1, base, local, _no_pulse)
+                return foreign.imported(storage, shard, number + 1, base, local, known, _no_pulse)
         except BaseException:
             with suppress(StorageFault):
                 storage.remove_tree(base)
@@ -153,8 +156,8 @@ def _foreign_arrived(archive: TarReader, storage: Storage, own: Manifest) -> Arr
 
 def manifest_of_base(storage: Storage, own: Manifest) -> dict[str, Any]:
     """The manifest of the Qdrant files that a shard was made of, for a partial snapshot from
-    there; {} where it was made of none."""
-    if not own.base:
+    there; {} where it was made of none, or they were removed."""
+    if not own.base or not storage.exists(own.base):
         return {}
     with _foreign_shard(storage, own.base) as shard:
         return shard.manifest()
@@ -211,7 +214,7 @@ def _convert(storage: DiskStorage) -> None:
             storage.remove_tree(f"{files.SEGMENTS}/{name}")
         storage.remove_tree(files.log_folder(2))
         with _foreign_shard(storage, "") as shard:
-            foreign.imported(storage, shard, 2, base, None, _no_pulse).found()
+            foreign.imported(storage, shard, 2, base, None, None, _no_pulse).found()
         _move_theirs(storage, base)
     finally:
         storage.unlock()

@@ -366,8 +366,9 @@ LOCAL = (
 
 
 def with_local(config: EdgeConfig, local: EdgeConfig) -> EdgeConfig:
-    """The config of a shard that came from elsewhere, run as `local` says."""
-    return replace(config, **{name: getattr(local, name) for name in LOCAL})
+    """The config of a shard that came from elsewhere, run as `local` says; and with the settings
+    of `local` where it has none of its own."""
+    return _merged(replace(config, **{name: getattr(local, name) for name in LOCAL}), local)
 
 
 def _merged(first: S, second: S) -> S:

@@ -84,13 +84,14 @@ BLOB_SLOT: Final = np.dtype(
     [("present", "<u4"), ("page", "<u4"), ("block", "<u4"), ("length", "<u4")]
 )
 
+_VECTOR_STORAGE: Final = "vector_storage"
 _VECTOR_INDEX: Final = "vector_index"
 _WAL_FILE = re.compile(r"(closed|open)-([0-9]{1,20})")
 
 
 def vector_storage(name: str) -> str:
     """The folder of a vector's storage; the default vector, named "", has no suffix."""
-    return f"vector_storage-{name}" if name else "vector_storage"
+    return f"{_VECTOR_STORAGE}-{name}" if name else _VECTOR_STORAGE
 
 
 def vector_index(name: str) -> str:
@@ -126,6 +127,14 @@ def is_derived(name: str) -> bool:
     if folder == PAYLOAD_INDEX:
         return rest != CONFIG
     return folder.startswith(_VECTOR_INDEX) and rest != LINKS_WITH_VECTORS
+
+
+def is_of_vectors(name: str) -> bool:
+    """Whether a segment's file, named from the segment's folder on, holds vectors; those that say
+    which points lack one do not."""
+    folder, _, rest = name.partition("/")
+    is_flags = rest == DELETED_ROWS or rest.startswith(f"{DELETED}/")
+    return (folder.startswith(_VECTOR_STORAGE) and not is_flags) or rest == LINKS_WITH_VECTORS
 
 
 def is_segment(name: str) -> bool:

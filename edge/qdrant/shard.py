@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -79,12 +79,20 @@ class QdrantShard:
         """Return how many points there are, those of the log not counted."""
         return sum(len(points.rows) for points in self._live)
 
-    def blocks(self) -> Iterator[tuple[RowBlock, NDArray[np.uint64]]]:
-        """Yield the live points in our stored form, and the version of each.
+    def points(self) -> list[tuple[str, LivePoints]]:
+        """Return the name of each segment, and its live points."""
+        names = (segment.name for segment in self._segments)
+        return list(zip(names, self._live, strict=True))
+
+    def blocks(
+        self, chosen: Sequence[LivePoints] | None = None
+    ) -> Iterator[tuple[RowBlock, NDArray[np.uint64]]]:
+        """Yield the live points, or those of each segment that were chosen, in our stored form,
+        and the version of each.
 
         A block has at most `MOST_ROWS` points. Errors as `open_shard`.
         """
-        for segment, points in zip(self._segments, self._live, strict=True):
+        for segment, points in zip(self._segments, chosen or self._live, strict=True):
             for part in segment.slices(points, MOST_ROWS, MOST_BYTES):
                 yield segment.block_of(part), part.versions
 

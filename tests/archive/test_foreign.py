@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edge import (
     Distance,
     EdgeConfig,
     EdgeError,
+    EdgeOptimizersConfig,
     EdgeVectorParams,
     NotFound,
     ScrollRequest,
@@ -86,7 +87,7 @@ def write(shard: Any, folder: Path, path: Path, layout: str) -> Path:
     return path
 
 
-def goes_on(path: Path, points: Points) -> None:
+def goes_on(path: Path, points: Points, fields: Collection[str] = frozenset({"set"})) -> None:
     """The folder is a shard of ours that takes operations and is opened again."""
     with EdgeShard.load(path) as ours:
         assert_same(our_points(ours), points)
@@ -95,7 +96,7 @@ def goes_on(path: Path, points: Points) -> None:
         ours.optimize()
     with EdgeShard.load(path) as ours:
         assert_same(our_points(ours), {id: held for id, held in points.items() if id != one})
-        assert ours.info().payload_schema.keys() == {"set"}
+        assert ours.info().payload_schema.keys() == fields
 
 
 # -- folders
@@ -240,6 +241,80 @@ def test_a_partial_one_brings_what_is_new(theirs: Any, folder: Path, step: int) 
         ours.optimize()
         assert_same(our_points(ours), real_points(theirs))
     assert len(list((folder / "ours").glob("qdrant-*"))) == 1
+
+
+def test_what_did_not_change_keeps_its_graph(folder: Path) -> None:
+    theirs = create(folder / "theirs", optimized=True, vectors={"": made.params(size=16)})
+    draw = random.Random(4)
+
+    def upsert(first: int, last: int) -> None:
+        numbers = [[draw.gauss(0, 1) for _ in range(16)] for _ in range(first, last)]
+        points = [qdrant.Point(first + i, {"": v}, {"n": i}) for i, v in enumerate(numbers)]
+        theirs.update(made.U.upsert_points(points))
+
+    upsert(0, 10)  # a file of version 0 is sent every time
+    upsert(0, 300)
+    theirs.optimize()
+    options = EdgeOptimizersConfig(indexing_threshold=1)
+    config = EdgeConfig(EdgeVectorParams(16, Distance.Dot), optimizers=options)
+    with EdgeShard.create(folder / "ours", config) as ours:
+        ours.update_from_snapshot(write(theirs, folder / "theirs", folder / "a", "streamed"))
+        ours.optimize()
+        [indexed] = [view for view in ours._store.view.segments if view.segment.graphs]
+        upsert(290, 310)
+        theirs.update(made.U.delete_points([1, 2, 3]))
+        ours.update(UpdateOperation.delete_points([7]))  # ours alone: it comes back
+        ours.update(UpdateOperation.set_payload([8], {"mine": 1}))
+        ours.optimize()
+        archive = partial(theirs, folder / "theirs", folder / "b", ours.snapshot_manifest("qdrant"))
+        ours.update_from_snapshot(archive)
+        assert_same(our_points(ours), real_points(theirs))
+        [still] = [view for view in ours._store.view.segments if view.segment.graphs]
+        assert still.segment.entry is not None
+        assert still.segment.entry.files["graph-0"] == indexed.segment.entry.files["graph-0"]
+        assert still.live_count == 300 - 10 - 3  # what only ours changed is as it was
+    goes_on(folder / "ours", real_points(theirs), fields=set())
+    theirs.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_copy_follows_through_any_history(folder: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    theirs = create(folder / "theirs", optimized=True, **every_kind())
+    fill(theirs, COUNT, seed)
+    acts: list[Callable[[], Any]] = [
+        lambda: theirs.update(
+            made.U.upsert_points([made.point(draw.randrange(99), draw) for _ in range(9)])
+        ),
+        lambda: theirs.update(
+            made.U.delete_points([made.id_of(draw.randrange(99)) for _ in range(5)])
+        ),
+        lambda: theirs.update(
+            made.U.set_payload_by_filter(
+                qdrant.Filter(must=[qdrant.SliceCondition(5, draw.randrange(5))]),
+                {"set": [draw.random()]},
+            )
+        ),
+        lambda: theirs.update(
+            made.U.delete_vectors_by_filter(
+                qdrant.Filter(must=[qdrant.SliceCondition(5, draw.randrange(5))]), ["half", "many"]
+            )
+        ),
+        theirs.optimize,
+    ]
+    with EdgeShard.create(folder / "ours", made_config()) as ours:
+        ours.update_from_snapshot(write(theirs, folder / "theirs", folder / "a", "streamed"))
+        for _ in range(12):
+            for act in draw.choices(acts, k=draw.randrange(4)):
+                act()
+            if draw.random() < 0.4:
+                ours.update(UpdateOperation.delete_points([made.id_of(draw.randrange(99))]))
+            if draw.random() < 0.4:
+                ours.optimize()
+            base = ours.snapshot_manifest("qdrant")
+            ours.update_from_snapshot(partial(theirs, folder / "theirs", folder / "b", base))
+            assert_same(our_points(ours), real_points(theirs))
+    theirs.close()
 
 
 def test_a_partial_one_wants_its_base(theirs: Any, folder: Path) -> None:
