@@ -49,7 +49,8 @@ class Disk(FaultyStorage):
 def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Without room for files a seal fails at the log's next one, without folders at the build."""
     disk = Disk(request.param)
-    monkeypatch.setattr("edge.store.store.DiskStorage", lambda path: disk)
+    for opens in ("edge.store.store", "edge.archive.restore"):
+        monkeypatch.setattr(f"{opens}.DiskStorage", lambda path: disk)
     monkeypatch.setattr(optimizer, "PAUSE_WHEN_FULL", 0.001)
     return disk
 
