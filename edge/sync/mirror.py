@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -22,7 +23,7 @@ from urllib.parse import quote
 import anyio
 from msgspec import Struct
 
-from edge.errors import EdgeError, Refused, ShardClosed, ValidationError
+from edge.errors import ActorCrashed, EdgeError, Refused, ShardClosed, ValidationError
 from edge.model.config import EdgeConfig
 from edge.qdrant.config import config_of
 from edge.qdrant.layout import DenseParams, MultiVector, ShardConfig, SparseParams
@@ -33,6 +34,8 @@ from edge.sync.pair import LOCAL, Pair
 from edge.sync.pull import JITTER, Pull, Pulled
 from edge.sync.push import OnRefused, Progress, Push
 from edge.sync.rest import Rest, Retries
+
+log = logging.getLogger("edge")
 
 OUTBOX: Final = "mirror"
 """The outbox that is pushed."""
@@ -192,6 +195,10 @@ class Mirror(Pair):
                 return
             except EdgeError as error:  # the next one may succeed
                 self._tell(error)
+            except Exception as crash:
+                log.exception("the pull of %s failed", self._collection)
+                self._error = ActorCrashed(f"the pull failed: {crash!r}", "mirror")
+                self._tell(self._error)
             await anyio.sleep(self._pull_every * random.uniform(1 - JITTER, 1 + JITTER))
 
 

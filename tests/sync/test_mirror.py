@@ -7,12 +7,10 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
-from uuid import uuid4
+from typing import Any
 
 import anyio
 import pytest
-import qdrant_edge
 from anyio import to_thread
 
 from edge.errors import EdgeError, NotFound, Unauthorized, Unreachable, ValidationError
@@ -23,8 +21,6 @@ from edge.model.query import Query
 from edge.model.request import CountRequest, QueryRequest, ScrollRequest
 from edge.model.update import UpdateOperation
 from edge.model.vector_params import Distance, EdgeVectorParams
-from edge.shard import EdgeShard
-from edge.sync import pull as pulling
 from edge.sync.mirror import Mirror
 from edge.sync.pull import Pulled
 from edge.sync.rest import Retries
@@ -36,49 +32,6 @@ CONFIG = EdgeConfig(vectors=EdgeVectorParams(4, Distance.Euclid))
 QUICK = Retries(attempts=3, first=0.001, longest=0.01)
 ALL = 10_000
 Points = dict[Any, tuple[Any, Any]]
-
-
-class StandIn:
-    """What becomes of a pulled snapshot until a shard reads those of Qdrant itself."""
-
-    manifests: ClassVar[dict[Path, dict[str, Any]]] = {}
-
-    def __init__(self, shard: EdgeShard) -> None:
-        self._shard = shard
-
-    async def manifest(self) -> dict[str, Any]:
-        return self.manifests.get(self._shard.path, {})
-
-    async def apply(self, path: Path) -> None:
-        folder = path.parent / "unpacked"
-        points, manifest = await to_thread.run_sync(self._read, path, folder / str(uuid4()))
-        everything = UpdateOperation.delete_points_by_filter(Filter())
-        await self._shard.update(everything)
-        await self._shard.update(UpdateOperation.upsert_points(points))
-        self.manifests[self._shard.path] = manifest
-
-    def _read(self, path: Path, folder: Path) -> tuple[list[Point], dict[str, Any]]:
-        known = self._shard.path.parent / "qdrant"
-        if "partial" in path.name:
-            shard = qdrant_edge.EdgeShard.load(str(known))
-            shard.update_from_snapshot(str(path), str(known.parent))
-        else:
-            known = self._shard.path.parent / "qdrant"
-            if known.exists():
-                import shutil
-
-                shutil.rmtree(known)
-            qdrant_edge.EdgeShard.unpack_snapshot(str(path), str(known))
-            shard = qdrant_edge.EdgeShard.load(str(known))
-        records, _ = shard.scroll(qdrant_edge.ScrollRequest(limit=ALL, with_vector=True))
-        manifest = shard.snapshot_manifest()
-        shard.close()
-        return [Point(one.id, one.vector, one.payload) for one in records], manifest
-
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling, "OpenShard", StandIn)
 
 
 @pytest.fixture
