@@ -30,7 +30,7 @@ from edge.qdrant.layout import DenseParams, MultiVector, ShardConfig, SparsePara
 from edge.shard import EdgeShard
 from edge.sync.background import Background
 from edge.sync.download import MOST_BYTES
-from edge.sync.pair import LOCAL, Pair
+from edge.sync.pair import Pair
 from edge.sync.pull import JITTER, Pull, Pulled
 from edge.sync.push import OnRefused, Progress, Push
 from edge.sync.rest import Rest, Retries
@@ -135,7 +135,7 @@ class Mirror(Pair):
     # -- life
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        if self._config is None and not (self.folder / LOCAL).exists():
+        if self._config is None and not await anyio.Path(self.own.path).exists():
             self.own = EdgeShard(self.own.path, await self._config_of_server())
         await super()._open(stack)
         await stack.enter_async_context(self._push)
