@@ -153,9 +153,9 @@ class EdgeSparseVectorParams(Struct, frozen=True):
     """One named sparse vector: any dimensions from 0 to 2^32 - 1, compared by their dot product.
 
     `full_scan_threshold` points that match a filter are compared one by one (5000).
-    `modifier` Idf weighs a query's dimensions by how rare they are. `datatype` of the index:
-    Float32 (None), Float16 or Uint8. `memory` (default Pinned) says where the index lives; the
-    older `on_disk` is read where it is None.
+    `modifier` Idf weighs a query's dimensions by how rare they are. `datatype` that values are
+    rounded to: Float32 (None), Float16 or Uint8; they are held as float32 all the same. `memory`
+    (default Pinned) says where the index lives; the older `on_disk` is read where it is None.
     """
 
     full_scan_threshold: int | None = None

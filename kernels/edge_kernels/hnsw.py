@@ -1,8 +1,6 @@
-"""HNSW graphs as plain data, with a builder that works in slices and a search.
+"""HNSW graphs: a builder that works in slices, and a search.
 
 Invariants:
-- A Graph never changes once it is made. Its arrays are read-only and were either built here or
-  range-checked, so that a kernel may follow them without looking.
 - Rows are not part of a graph: whoever searches passes a matrix whose rows 0..n-1 stand for the
   vectors that it was built on, in the same encoding or in a shorter one.
 - Scratch memory belongs to a thread and is reused; a search allocates only its two results.
@@ -12,14 +10,12 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edge_kernels.distance import measure_of
 from edge_kernels.encodings import (
-    MANHATTAN,
     can_be_query,
     check_query,
     check_rows,
@@ -27,7 +23,18 @@ from edge_kernels.encodings import (
     metric_of_code,
     scratch_bytes,
 )
-from edge_kernels.hnsw_build import LEFT_OUT, build_door, check_door, reconnect_door
+from edge_kernels.hnsw_build import LEFT_OUT, build_door, reconnect_door
+from edge_kernels.hnsw_graph import (
+    FORMAT,
+    HEADER,
+    MAX_LEVEL,
+    MAX_M,
+    Graph,
+    draw_levels,
+    graph_of,
+    lists_of,
+    require,
+)
 from edge_kernels.hnsw_search import MAX_ROWS, room_of, search_door
 from edge_kernels.jit import address_of, address_of_any, call
 
@@ -38,173 +45,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-MAX_M = 1024
-MAX_LEVEL = 40
+__all__ = ["MAX_LEVEL", "MAX_M", "MAX_THREADS", "Builder", "Final", "Graph", "search"]
+
 MAX_THREADS = 64
 
 _U64 = np.dtype(np.uint64)
-_HEADER = ("format", "metric", "n", "m", "m0", "ef_construct", "entry", "top_level")
-_FORMAT = 1
-_ARRAYS = {"header": np.int64, "levels": np.uint8, "links0": np.int32, "upper": np.int32}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Graph:
-    """An HNSW graph over the rows 0..n-1 of some matrix.
-
-    metric, n, m, m0, ef_construct: what it was built with; m0 is the capacity of a list of level 0.
-    entry: the node where searches begin, -1 if the graph has no node. top_level: its level.
-    levels: uint8[n]; 255 for a row that is not in the graph.
-    links0: int32[n, m0]; upper: int32[sum of levels, m], the lists of levels 1.. of node 0, then
-    of node 1, and so on. A list ends with -1 or with its row.
-    """
-
-    metric: int
-    n: int
-    m: int
-    m0: int
-    ef_construct: int
-    entry: int
-    top_level: int
-    levels: NDArray[np.uint8]
-    links0: NDArray[np.int32]
-    upper: NDArray[np.int32]
-    _first: NDArray[np.int32] = field(repr=False)
-    _words: tuple[int, ...] = field(repr=False)
-
-    def arrays(self) -> dict[str, Array]:
-        """All of it as arrays to be stored: header int64[8], levels, links0, upper (not copied)."""
-        header = [_FORMAT, self.metric, self.n, self.m, self.m0]
-        header += [self.ef_construct, self.entry, self.top_level]
-        return {
-            "header": np.array(header, np.int64),
-            "levels": self.levels,
-            "links0": self.links0,
-            "upper": self.upper,
-        }
-
-    @staticmethod
-    def from_arrays(arrays: Mapping[str, Array], n: int) -> Graph:
-        """The graph of `arrays()` over `n` rows. Nothing is believed: ValueError names the first
-        thing that is wrong. The arrays are kept, not copied, if they are C-contiguous.
-        """
-        taken = {name: _taken(arrays, name, dtype) for name, dtype in _ARRAYS.items()}
-        header = _checked_header(taken["header"], n)
-        levels, links0, upper = taken["levels"], taken["links0"], taken["upper"]
-        _check_levels(levels, header)
-        _require(links0.shape == (n, header["m0"]), "links0 has the wrong shape")
-        owners = _owners(levels)
-        _require(upper.shape == (len(owners), header["m"]), "upper has the wrong shape")
-        at_ground = np.where(levels == LEFT_OUT, LEFT_OUT, 0).astype(np.uint8)
-        _check_links("links0", links0, at_ground, levels)
-        _check_links("upper", upper, owners, levels)
-        return _graph(header, levels, links0, upper)
-
-
-def _graph(header: Mapping[str, int], levels: Array, links0: Array, upper: Array) -> Graph:
-    first = _first_lists(levels)
-    for values in (levels, links0, upper, first):
-        values.setflags(write=False)
-    words = (
-        address_of(links0),
-        header["m0"],
-        address_of(upper),
-        address_of(first),
-        header["m"],
-        header["entry"],
-        header["top_level"],
-    )
-    known = {name: header[name] for name in _HEADER if name != "format"}
-    return Graph(**known, levels=levels, links0=links0, upper=upper, _first=first, _words=words)
-
-
-# --- checks of what comes from disk ----------------------------------------------------------
-
-
-def _require(holds: bool, complaint: str) -> None:
-    if not holds:
-        raise ValueError(f"HNSW graph: {complaint}")
-
-
-def _taken(arrays: Mapping[str, Array], name: str, dtype: Any) -> Array:
-    _require(name in arrays, f"{name} is missing")
-    values = arrays[name]
-    _require(values.dtype == dtype, f"{name} is {values.dtype}, not {np.dtype(dtype)}")
-    taken = np.ascontiguousarray(values)
-    return taken if taken.flags.aligned else taken.copy()
-
-
-def _checked_header(values: Array, n: int) -> dict[str, int]:
-    _require(values.shape == (len(_HEADER),), "the header has the wrong length")
-    header = dict(zip(_HEADER, values.tolist(), strict=True))
-    _require(header["format"] == _FORMAT, f"unknown format {header['format']}")
-    _require(header["n"] == n, f"it is over {header['n']} rows, not {n}")
-    _require(0 <= n <= MAX_ROWS, "too many rows")
-    _require(0 <= header["metric"] <= MANHATTAN, f"unknown metric {header['metric']}")
-    _require(2 <= header["m"] <= MAX_M, f"m is {header['m']}")
-    _require(header["m"] <= header["m0"] <= 2 * MAX_M, f"m0 is {header['m0']}")
-    _require(header["ef_construct"] >= 1, f"ef_construct is {header['ef_construct']}")
-    return header
-
-
-def _check_levels(levels: Array, header: Mapping[str, int]) -> None:
-    n, entry, top = header["n"], header["entry"], header["top_level"]
-    _require(levels.shape == (n,), "levels has the wrong length")
-    used = levels[levels != LEFT_OUT]
-    if not len(used):
-        _require(entry == -1 and top == 0, "it has an entry point but no node")
-        return
-    _require(int(used.max()) <= MAX_LEVEL, f"a level is above {MAX_LEVEL}")
-    _require(0 <= entry < n, f"the entry point {entry} is out of range")
-    _require(int(levels[entry]) == top == int(used.max()), "the entry point is not at the top")
-
-
-def _check_links(name: str, links: Array, owners: Array, levels: Array) -> None:
-    block = (address_of(links), len(links), links.shape[1], address_of(owners), len(levels))
-    bad = call(check_door, *block, address_of(levels))
-    _require(bad < 0, f"row {bad} of {name} has a link out of range or behind its end")
-
-
-# --- levels ----------------------------------------------------------------------------------
-
-
-def _lists_of(levels: Array) -> Array:
-    """How many lists above level 0 each node has."""
-    lists: Array = np.where(levels == LEFT_OUT, 0, levels).astype(np.int64)
-    return lists
-
-
-def _first_lists(levels: Array) -> Array:
-    """int32[n]: the row in `upper` of each node's list of level 1."""
-    lists = _lists_of(levels)
-    first: Array = (np.cumsum(lists) - lists).astype(np.int32)
-    return first
-
-
-def _owners(levels: Array) -> Array:
-    """uint8[_]: the level that each row of `upper` belongs to."""
-    lists = _lists_of(levels)
-    before = np.repeat(np.cumsum(lists) - lists, lists)
-    owners: Array = (np.arange(1, len(before) + 1) - before).astype(np.uint8)
-    return owners
-
-
-def _draw_levels(n: int, m: int, seed: int) -> Array:
-    """Levels with P(level >= l) = m^-l, a pure function of (offset, m, seed)."""
-    uniform = (_mixed(np.arange(n, dtype=np.uint64), seed) >> np.uint64(11)) * 2.0**-53
-    drawn = -np.log(1.0 - uniform) / math.log(m)
-    levels: Array = np.minimum(drawn, MAX_LEVEL).astype(np.uint8)
-    return levels
-
-
-def _mixed(counter: Array, seed: int) -> Array:
-    """SplitMix64 (Steele, Lea, Flood 2014): 64 well mixed bits for each counter."""
-    golden = 0x9E3779B97F4A7C15
-    start = np.uint64((seed * golden) % 2**64)
-    z = (counter + np.uint64(1)) * np.uint64(golden) + start
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 # --- scratch ---------------------------------------------------------------------------------
@@ -289,16 +134,16 @@ class Builder:
         threads: int = 1,
     ) -> None:
         size = check_rows(code, rows)
-        _require(can_be_query(code), f"rows of code {code} are no queries")
-        _require(2 <= m <= MAX_M, f"m is {m}, not 2..{MAX_M}")
-        _require(ef_construct >= 1, f"ef_construct is {ef_construct}")
-        _require(0 <= n <= min(len(rows), MAX_ROWS), f"n is {n} of {len(rows)} rows")
-        _require(1 <= threads <= MAX_THREADS, f"{threads} threads, not 1..{MAX_THREADS}")
+        require(can_be_query(code), f"rows of code {code} are no queries")
+        require(2 <= m <= MAX_M, f"m is {m}, not 2..{MAX_M}")
+        require(ef_construct >= 1, f"ef_construct is {ef_construct}")
+        require(0 <= n <= min(len(rows), MAX_ROWS), f"n is {n} of {len(rows)} rows")
+        require(1 <= threads <= MAX_THREADS, f"{threads} threads, not 1..{MAX_THREADS}")
         self.n, self.done = n, 0
         self._taken = self._inserted = 0
         self._rows = rows
         self._lock = threading.Lock()
-        self._levels = _draw_levels(n, m, seed)
+        self._levels = draw_levels(n, m, seed)
         if deleted is not None:
             self._levels[_bits(deleted, n)] = LEFT_OUT
         self._header = self._drawn_header(metric_of_code(code), m, ef_construct)
@@ -309,16 +154,16 @@ class Builder:
         ranked = np.where(self._levels == LEFT_OUT, -1, self._levels.astype(np.int16))
         entry = int(ranked.argmax()) if self.n and ranked.max() >= 0 else -1
         top = int(ranked[entry]) if entry >= 0 else 0
-        values = (_FORMAT, metric, self.n, m, 2 * m, ef_construct, entry, top)
-        return dict(zip(_HEADER, values, strict=True))
+        values = (FORMAT, metric, self.n, m, 2 * m, ef_construct, entry, top)
+        return dict(zip(HEADER, values, strict=True))
 
     def _allocate(self) -> None:
         """The graph, and what all threads share while it is built."""
         header, n = self._header, self.n
-        m, m0, lists = header["m"], header["m0"], int(_lists_of(self._levels).sum())
+        m, m0, lists = header["m"], header["m0"], int(lists_of(self._levels).sum())
         self._links0 = _line_aligned((n, m0), np.int32, -1)
         self._upper = _line_aligned((lists, m), np.int32, -1)
-        self._graph = _graph(header, self._levels, self._links0, self._upper)
+        self._graph = graph_of(header, self._levels, self._links0, self._upper)
         locks = np.zeros(max(n, 1), np.uint8)
         kept0, kept_upper = np.empty((n, m0), np.float32), np.empty((lists, m), np.float32)
         self._shared = (self._levels, locks, kept0, kept_upper)
@@ -335,7 +180,7 @@ class Builder:
         if is_multi(code):
             used = self._rows.view(np.int64)[: self.n][self._levels != LEFT_OUT]
             most, size = int(used[:, 1].max(initial=1)), int(used[:, 2].max(initial=0))
-            _require(int(used[:, 1].min(initial=1)) >= 1, "a row has no vectors")
+            require(int(used[:, 1].min(initial=1)) >= 1, "a row has no vectors")
         return -(-scratch_bytes(code, size, most) // 8)
 
     def step(self, nodes: int, lane: int = 0) -> int:
@@ -346,8 +191,8 @@ class Builder:
         thread has a `lane` of its own, 0 <= lane < threads. A node takes about 0.2 ms at 384
         dimensions, m = 16, ef_construct = 100.
         """
-        _require(nodes >= 1, f"a step of {nodes} nodes")
-        _require(0 <= lane < len(self._lanes), f"lane {lane} of {len(self._lanes)} threads")
+        require(nodes >= 1, f"a step of {nodes} nodes")
+        require(0 <= lane < len(self._lanes), f"lane {lane} of {len(self._lanes)} threads")
         with self._lock:
             first = self._taken
             until = self._taken = min(self.n, first + nodes)
@@ -371,7 +216,7 @@ class Builder:
 
     def graph(self) -> Graph:
         """The finished graph. ValueError before all rows are done."""
-        _require(self.done == self.n, f"only {self.done} of {self.n} rows are done")
+        require(self.done == self.n, f"only {self.done} of {self.n} rows are done")
         return self._graph
 
 
