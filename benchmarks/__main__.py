@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, endpoints, fresh, payload, push, queries, tasks, vectors
+from benchmarks import data, endpoints, fresh, payload, push, queries, snapshots, tasks, vectors
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
@@ -27,6 +27,7 @@ GROUPS = (
     "vectors",
     "queries",
     "push",
+    "snapshots",
 )
 
 
@@ -84,6 +85,7 @@ def groups(
         "vectors": lambda: vectors.vectors(engines, sizes, folder, results),
         "queries": lambda: queries.queries(engines, dataset, sizes, folder, results),
         "push": lambda: push.push(engines, sizes, folder, results),
+        "snapshots": lambda: snapshots.snapshots(engines, dataset, sizes, folder, results),
         "endpoints": lambda: endpoints.endpoints(engines, sizes, folder, results),
     }
 

@@ -9,6 +9,7 @@ a cycle runs into the depth, shared parts run into the size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -85,6 +86,20 @@ def encode_payload(payload: Any, limits: Limits = DEFAULT_LIMITS, field: str = "
             f"{field}: {len(encoded)} bytes encoded, at most {limits.payload_bytes} are taken"
         )
     return encoded
+
+
+def encode_plain(payload: dict[str, Any], brackets: int, limits: Limits, field: str) -> bytes:
+    """As `encode_payload`, of what a JSON text of so many opening brackets was decoded to.
+
+    Nothing in it is of another type, and if there are few brackets it cannot be nested deeply, so
+    that it need not be walked.
+    """
+    if brackets <= limits.payload_depth:
+        with suppress(OverflowError):  # an int that is too large: its place is to be named
+            encoded = _encode(payload)
+            if len(encoded) <= limits.payload_bytes:
+                return encoded
+    return encode_payload(payload, limits, field)
 
 
 def decode_payload(data: bytes | memoryview) -> dict[str, Any]:

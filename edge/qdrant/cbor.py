@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from edge_kernels import cbor_floats
+
 MOST_LEVELS: Final = 128
 """As many as Qdrant reads."""
 
@@ -19,8 +21,11 @@ _BREAK: Final = object()
 _INDEFINITE = 31
 _SIZES = {24: Format(">B"), 25: Format(">H"), 26: Format(">I"), 27: Format(">Q")}
 _FLOATS = {25: Format(">e"), 26: Format(">f"), 27: Format(">d")}
-_FLOAT32 = np.dtype([("first", "u1"), ("number", ">f4")])
-_OF_FLOAT32 = 0xFA
+_ARRAYS: dict[int, np.dtype[Any]] = {
+    cbor_floats.HALF: np.dtype(">f2"),
+    cbor_floats.SINGLE: np.dtype(">f4"),
+    cbor_floats.DOUBLE: np.dtype(">f8"),
+}
 _SIMPLE: dict[int, Any] = {20: False, 21: True, 22: None, 23: None}
 
 
@@ -42,6 +47,7 @@ def decode(data: bytes | memoryview) -> Any:
 class _Reader:
     def __init__(self, data: memoryview) -> None:
         self._data = data
+        self._bytes_of = np.frombuffer(data, np.uint8)
         self.at = 0
 
     def value(self, levels: int) -> Any:
@@ -101,16 +107,19 @@ class _Reader:
         return [self._inner(levels) for _ in range(count)]
 
     def _floats(self, count: int) -> list[float] | None:
-        """The elements where all are float32, as in most vectors: all at once; None elsewhere."""
-        block = self._data[self.at : self.at + count * _FLOAT32.itemsize]
-        if not count or len(block) < count * _FLOAT32.itemsize or block[0] != _OF_FLOAT32:
+        """The elements where all are floats, as in vectors: all at once; None elsewhere."""
+        found = cbor_floats.places(self._bytes_of, self.at, count) if count else None
+        if found is None:
             return None
-        found = np.frombuffer(block, _FLOAT32)
-        if not (found["first"] == _OF_FLOAT32).all():
-            return None
-        self.at += len(block)
-        numbers: list[float] = found["number"].tolist()
-        return numbers
+        places, self.at = found
+        kinds = self._bytes_of[places]
+        numbers = np.empty(count)
+        for kind, dtype in _ARRAYS.items():
+            chosen = kinds == kind
+            inside = places[chosen][:, None] + np.arange(1, 1 + dtype.itemsize)
+            numbers[chosen] = self._bytes_of[inside].view(dtype)[:, 0]
+        listed: list[float] = numbers.tolist()
+        return listed
 
     def map(self, low: int, levels: int) -> dict[Any, Any]:
         if low == _INDEFINITE:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge.errors import EdgeError
 from edge.model.config import EdgeConfig
 from edge.model.limits import HARD_DEPTH, Limits
-from edge.model.payload import encode_payload
+from edge.model.payload import encode_plain
 from edge.model.point_id import encode_ids
 from edge.model.vector_params import EdgeSparseVectorParams
 from edge.qdrant import layout
@@ -37,6 +37,7 @@ from edge_kernels import ids as id_kernels
 Rows = NDArray[np.int64]
 
 _LIMITS = Limits(payload_bytes=1 << 28, payload_depth=HARD_DEPTH)
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _PENDING = re.compile(re.escape(layout.PENDING_CHANGES) + r"(?:\.([0-9]+))?")
 _NEWER_PENDING = "proxy_changes."
 _MOST_VERSION = 32  # bytes
@@ -155,14 +156,17 @@ class Segment:
 
     def _encoded(self, text: Bytes, row: int) -> bytes | None:
         """Return the JSON text of a payload as our bytes; None of an empty one."""
+        found = text.tobytes()
         try:
-            payload = msgspec.json.decode(text.tobytes(), type=dict[str, Any])
+            payload = _decode(found)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             place = f"payload of row {row}: {error}"
             raise self.files.corrupt(layout.PAYLOAD_STORAGE, place) from None
         if not payload:
             return None
-        return encode_payload(payload, _LIMITS, f"segment {self.name}: payload of row {row}")
+        brackets = found.count(b"{") + found.count(b"[")
+        field = f"segment {self.name}: payload of row {row}"
+        return encode_plain(payload, brackets, _LIMITS, field)
 
 
 def is_appendable(config: SegmentConfig) -> bool:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import uuid
 from collections import OrderedDict, UserDict, deque
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 import qdrant_edge
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edge.errors import CorruptData, LimitExceeded, ValidationError
 from edge.model.limits import Limits
-from edge.model.payload import decode_payload, encode_payload
+from edge.model.payload import decode_payload, encode_payload, encode_plain
 
 values = st.recursive(
     st.none()
@@ -194,3 +196,39 @@ def test_any_bytes_decode_or_are_corrupt_data(data: bytes) -> None:
     except CorruptData:
         return
     assert isinstance(found, dict)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**66), 2**66)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), JSON, max_size=4), st.integers(1, 9), st.integers(1, 60)
+)
+def test_what_was_json_is_encoded_as_whatever_else(
+    payload: dict[str, Any], depth: int, size: int
+) -> None:
+    """By the short way and the long one: the same bytes, or the same refusal."""
+    text = json.dumps(payload, allow_nan=True)
+    limits = Limits(payload_depth=depth, payload_bytes=size)
+    brackets = text.count("{") + text.count("[")
+
+    def outcome(encode: Callable[[], bytes]) -> Any:
+        try:
+            return encode()
+        except ValidationError as error:
+            return type(error), str(error)
+
+    assume("Infinity" not in text)
+    assert outcome(lambda: encode_plain(payload, brackets, limits, "payload")) == outcome(
+        lambda: encode_payload(payload, limits)
+    )
