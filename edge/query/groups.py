@@ -60,6 +60,8 @@ def _values(view: ShardView, found: Points, group_by: str) -> list[list[GroupId]
 
 def _groups_of(values: list[Any]) -> list[GroupId]:
     """The distinct texts, integers and bools of a payload's values."""
+    if len(values) == 1:  # as nearly always
+        return values if isinstance(values[0], str | int) else []
     kept = {(type(v), v): v for v in values if isinstance(v, str | int)}
     return list(kept.values())
 
