@@ -123,9 +123,9 @@ class Mailbox(Generic[Request, Result]):
             del self._waiting[ask]
         return found
 
-    def count(self, wanted: Callable[[Request], bool]) -> int:
-        """Return how many wait that are wanted."""
-        return sum(wanted(ask.request) for ask in self._waiting)
+    def count(self, wanted: Callable[[Request], bool], most: int) -> int:
+        """Return how many wait that are wanted; who needs no more than `most` is not told more."""
+        return sum(1 for _ in islice((ask for ask in self._waiting if wanted(ask.request)), most))
 
     def _first(self) -> Ask[Request, Result]:
         return self._waiting.popitem(last=False)[0]

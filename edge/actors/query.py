@@ -74,8 +74,7 @@ class QueryActor:
             raise ShardBusy(f"{len(self._mailbox)} requests wait already")
         if deadline is NEVER:
             deadline = Deadline()  # one of its own, to expire
-        kind = kind_of(request)
-        admitted = _Admitted(request, deadline, view, None if kind is None else (id(view), kind))
+        admitted = _Admitted(request, deadline, view, _kind(request, view))
         try:
             return await self._mailbox.ask(admitted, deadline.left())
         except TimeoutError:
@@ -128,7 +127,8 @@ class QueryActor:
         def is_like(other: _Admitted) -> bool:
             return other.kind == first.kind
 
-        share = -(-(1 + self._mailbox.count(is_like)) // self._free)
+        count = 1 + self._mailbox.count(is_like, TOGETHER * self._free)
+        share = -(-count // self._free)
         return self._mailbox.take_more(is_like, min(share, TOGETHER) - 1)
 
     async def _serve_one(self, ask: _Ask) -> None:
@@ -180,6 +180,13 @@ class QueryActor:
             return self._answer(admitted)
         except EdgeError as error:
             return error
+
+
+def _kind(request: Request, view: ShardView | None) -> Hashable | None:
+    """What is equal for requests that can be searched together, of one view; its hash comes first,
+    so that others are told apart at a glance."""
+    kind = kind_of(request)
+    return None if kind is None else (hash(kind), id(view), kind)
 
 
 def _settle(ask: _Ask, outcome: Any) -> None:

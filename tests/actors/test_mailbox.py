@@ -116,7 +116,8 @@ async def test_more_of_what_is_wanted_is_taken_and_the_rest_keeps_its_order() ->
     tasks = await asked(mailbox, 1, 2, 3, 4, 5, 6)
     first = await mailbox.take()
     assert first is not None
-    assert mailbox.count(lambda number: number % 2 == 0) == 3
+    assert mailbox.count(lambda number: number % 2 == 0, 9) == 3
+    assert mailbox.count(lambda number: number % 2 == 0, 2) == 2
     more = mailbox.take_more(lambda number: number % 2 == 0, 2)
     assert [ask.request for ask in more] == [2, 4]
     assert mailbox.take_more(lambda number: number > 9, 2) == []
