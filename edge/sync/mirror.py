@@ -23,7 +23,7 @@ from urllib.parse import quote
 import anyio
 from msgspec import Struct
 
-from edge.errors import ActorCrashed, EdgeError, Refused, ShardClosed, ValidationError
+from edge.errors import ActorCrashed, EdgeError, NotFound, Refused, ShardClosed, ValidationError
 from edge.model.config import EdgeConfig
 from edge.qdrant.config import config_of
 from edge.qdrant.layout import DenseParams, MultiVector, ShardConfig, SparseParams
@@ -135,7 +135,7 @@ class Mirror(Pair):
     # -- life
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        if self._config is None and not await anyio.Path(self.own.path).exists():
+        if self._config is None and not await self._is_stored():
             self.own = EdgeShard(self.own.path, await self._config_of_server())
         await super()._open(stack)
         await stack.enter_async_context(self._push)
@@ -144,6 +144,13 @@ class Mirror(Pair):
             background = Background()
             stack.push_async_callback(background.stop)
             background.start(self._pull_again_and_again)
+
+    async def _is_stored(self) -> bool:
+        try:
+            async with EdgeShard.load(self.own.path):
+                return True
+        except NotFound:
+            return False
 
     async def _config_of_server(self) -> EdgeConfig:
         async with self._rest:

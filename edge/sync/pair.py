@@ -12,6 +12,7 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -23,7 +24,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from edge.actors.outbox import Outbox
-from edge.errors import NotFound, ValidationError
+from edge.errors import EdgeError, NotFound
 from edge.model.check import CheckedOperation
 from edge.model.config import Durability, EdgeConfig
 from edge.model.mark import Mark
@@ -36,6 +37,8 @@ from edge.sync import changing
 from edge.sync.background import Background, Loop
 from edge.sync.gate import Gate
 from edge.sync.overlay import Overlay, check_same, hidden
+
+log = logging.getLogger("edge")
 
 LOCAL: Final = "local"
 MIRROR: Final = "mirror"
@@ -109,7 +112,8 @@ class Pair(Reads):
     async def _adopt_again(self) -> None:
         try:
             await self.adopt()
-        except ValidationError:  # told to whoever fetched it
+        except EdgeError as error:  # what was fetched does not fit, or nothing can be written
+            log.warning("a rebuilt mirror is not adopted: %s", error)
             self._adopted = self.base.actors.watch.view
 
     # -- writing

@@ -237,7 +237,7 @@ STEPS: dict[str, Callable[[Robot, int, int], Any]] = {
         st.tuples(st.integers(0, 1), st.sampled_from(sorted(STEPS)), st.integers(0, 4)), max_size=25
     )
 )
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_two_robots_and_a_server(steps: list[tuple[int, str, int]]) -> None:
     async def run(folder: Path) -> None:
         server: Points = {}

@@ -149,7 +149,6 @@ FAULTS = [
     Fault("status", status=429, retry_after="0"),
     Fault("cut request", at=10),
     Fault("no reply"),
-    Fault("cut reply", at=0),
     Fault("cut reply", at=3000),
     Fault("cut reply", at=25_000),
 ]
