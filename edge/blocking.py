@@ -55,8 +55,9 @@ from edge.qdrant.export import export_shard
 from edge.query.answer import Request, Retrieve, answer, deadline_of
 from edge.segment.view import ShardView
 from edge.store.info import info_of
+from edge.store.live_files import Held
 from edge.store.optimization import Job
-from edge.store.store import Held, Store, Submission
+from edge.store.store import Store, Submission
 
 __all__ = ["EdgeShard", *names.__all__]
 

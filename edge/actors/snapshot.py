@@ -28,7 +28,8 @@ from edge.archive.restore import Arrival
 from edge.archive.writing import Snapshot
 from edge.errors import ActorCrashed, EdgeError, ShardClosed
 from edge.qdrant.export import export_shard
-from edge.store.store import Held, Store
+from edge.store.live_files import Held
+from edge.store.store import Store
 
 Result = TypeVar("Result")
 Path = str | os.PathLike[str]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from edge.archive import restore, writing
 from edge.disk.storage import Storage
 from edge.errors import ValidationError
-from edge.store.store import Held
+from edge.store.live_files import Held
 
 MANIFESTS: Final[Mapping[str, Callable[[Storage, Held], dict[str, Any]]]] = {
     "edgeshard": writing.manifest_of,

@@ -32,7 +32,7 @@ from edge.disk.manifest import Manifest, SegmentEntry
 from edge.disk.storage import Storage
 from edge.disk.tar_file import TarWriter
 from edge.errors import AlreadyExists
-from edge.store.store import Held
+from edge.store.live_files import Held
 
 Pulse = Callable[[], None]
 _AT_ONCE: Final = 1 << 20

@@ -15,8 +15,8 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -26,10 +26,9 @@ from uuid import uuid4
 import msgspec
 
 from edge.disk import files, manifest
-from edge.disk.array_file import write_array
 from edge.disk.log_file import Record
 from edge.disk.log_reader import LogReader
-from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
+from edge.disk.manifest import Manifest, SegmentEntry
 from edge.disk.storage import DiskStorage, Storage
 from edge.disk.wal import Wal
 from edge.errors import (
@@ -75,11 +74,11 @@ from edge.segment.immutable import load_segment, without_files_of
 from edge.segment.view import SegmentView, ShardView
 from edge.store import optimization, outbox
 from edge.store.effect import Effect, carry_out
+from edge.store.live_files import Held, LiveFiles
 from edge.store.optimization import Job, Plan
 from edge.store.prepare import prepare
 from edge.store.resolve import resolved
 from edge.vectors.column import VectorKey
-from edge.vectors.missing import Bits
 
 Outcome = int | EdgeError
 """The sequence number that an operation is part of, or why it was refused."""
@@ -101,25 +100,12 @@ class Submission:
         fields.instance_or_none(self.mark, "mark", Mark)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """The shard as it was after operation `sequence`, by its files: the segments that the manifest
-    names, and of the log's files (bare name, bytes) the first so many bytes."""
-
-    manifest: Manifest
-    log: tuple[tuple[str, int], ...]
-    sequence: int
-
-
 class Store:
     """See the module's invariants. Made by `create`, `load` or `over`."""
 
     def __init__(self, storage: Storage, config: EdgeConfig, state: Manifest, wal: Wal) -> None:
-        self.storage = storage
         self._wal = wal
-        self._manifest = state
-        self._tombstones: dict[int, tuple[Bits, FileEntry]] = {}
-        self._next_number = state.next_segment
+        self._files = LiveFiles(storage, state)
         self.read_only: str | None = None
         self._promised_at: float | None = None
         self.sealing: ShardView | None = None
@@ -127,7 +113,6 @@ class Store:
         self.is_followed = False
         """Whether `changes` are kept."""
         self._changes: list[tuple[int, bytes]] = []
-        self._held: list[Held] = []
         self.lineage = 0
         """Grows when the shard becomes another: what was planned or read before is of no use."""
         schema = decode_schema(state.schema)
@@ -300,25 +285,25 @@ class Store:
     def flush(self) -> None:
         """Sync, and note outside the log how far it must reach."""
         self.sync()
-        if self._manifest.durable < self._wal.synced:
+        if self._files.state.durable < self._wal.synced:
             # The note is one more proof of what the log must hold; a full disk costs no more.
             with suppress(StorageFull):
-                self._publish(msgspec.structs.replace(self._manifest, durable=self._wal.synced))
+                self._publish(msgspec.structs.replace(self._files.state, durable=self._wal.synced))
 
     def _publish(self, state: Manifest) -> None:
-        state = msgspec.structs.replace(
-            state,
-            generation=self._manifest.generation + 1,
-            next_segment=self._next_number,
-        )
+        with self._stopping_at_a_fault():
+            self._files.publish(state)
+
+    @contextmanager
+    def _stopping_at_a_fault(self) -> Iterator[None]:
+        """Write nothing more where it is not known which manifest is on disk."""
         try:
-            manifest.store(self.storage, state, previous=self._manifest)
+            yield
         except StorageFull:  # nothing was replaced
             raise
         except Fault as fault:
             self._stop_writing(fault)
             raise
-        self._manifest = state
 
     def tune(self, provided: EdgeConfig) -> None:
         """Go on under the config that the shard is opened with. ValidationError where its vectors
@@ -330,16 +315,10 @@ class Store:
         if wanted != self.config:  # the log says otherwise, so it has to say this as well
             self._commit_one(Submission(SetConfig(change_of(wanted))))
             self.view = self.view.configured(wanted, self.view.births)
-        if self.durable.config != decode_config(self._manifest.config):
+        if self.durable.config != decode_config(self._files.state.config):
             with suppress(StorageFault):
                 config = encode_config(self.durable.config)
-                self._publish(msgspec.structs.replace(self._manifest, config=config))
-
-    def clear_away(self) -> None:
-        """Remove what a crash left half made. A disk that refuses it must not stop a load."""
-        with suppress(StorageFault):
-            for name in manifest.orphans(self.storage, self._manifest):
-                self.storage.remove_tree(name)
+                self._publish(msgspec.structs.replace(self._files.state, config=config))
 
     def _refuse_if_read_only(self) -> None:
         if self.read_only is not None:
@@ -421,7 +400,7 @@ class Store:
         return Job(
             plan.reason,
             sources,
-            self._number(),
+            self.numbers(),
             self._known_vectors(base),
             self.settings,
             self.view.schema,
@@ -434,15 +413,9 @@ class Store:
         views = (durable, self.sealing, self.view)
         return {key: params for view in views if view for key, params in view.keys().items()}
 
-    def _number(self) -> int:
-        return self.numbers()
-
     def numbers(self, count: int = 1, above: int = 0) -> int:
-        """Return the first of `count` numbers, none below `above`, that no segment and no file of
-        one had before."""
-        number = max(self._next_number, above)
-        self._next_number = number + count
-        return number
+        """See LiveFiles."""
+        return self._files.numbers(count, above)
 
     def finish(self, job: Job, built: Built | None) -> None:
         """Swap a job's result in, and make the manifest name it.
@@ -452,12 +425,12 @@ class Store:
         """
         self._refuse_if_read_only()
         if job.lineage != self.lineage:
-            self._remove_unnamed(_entries(built))
+            self._files.remove_segments(_entries(built))
             return
         is_seal = job.reason == "seal"
         base = self.sealing if is_seal and self.sealing is not None else self.durable
         durable = _without_dead(optimization.swapped(base, job.sources, built))
-        before = self._manifest
+        before = self._files.state
         self._persist(durable, built)
         self.durable = durable
         tail = self.view.segments[-1]
@@ -470,7 +443,7 @@ class Store:
             self._shorten_log()
         elif self.sealing is not None:
             self.sealing = optimization.swapped(self.sealing, job.sources, built)
-        self._remove_unnamed([*before.segments, *_entries(built)])
+        self._files.remove_segments([*before.segments, *_entries(built)])
 
     def _persist(self, durable: ShardView, built: Built | None) -> None:
         entries: list[SegmentEntry] = []
@@ -478,12 +451,14 @@ class Store:
             # a column that only a later view knows is in a file by now, and will be asked for
             keys = self._known_vectors(durable)
             # one by one: those before a fault are kept
-            entries.extend(without_files_of(self._entry_of(v), keys) for v in durable.segments)
+            entries.extend(
+                without_files_of(self._files.entry_of(v), keys) for v in durable.segments
+            )
             self._publish(
                 msgspec.structs.replace(
-                    self._manifest,
+                    self._files.state,
                     sequence=durable.sequence,
-                    durable=max(self._manifest.durable, durable.sequence, self._wal.synced),
+                    durable=max(self._files.state.durable, durable.sequence, self._wal.synced),
                     segments=tuple(entries),
                     schema=encode_schema(durable.schema) if durable.schema else b"",
                     marks=encode_marks(durable.marks) if durable.marks else b"",
@@ -494,49 +469,17 @@ class Store:
             )
         except StorageFault:
             if self.read_only is None:  # nothing was replaced
-                self._remove_unnamed([*entries, *_entries(built)])
+                self._files.remove_segments([*entries, *_entries(built)])
             raise
-        self._tombstones = {
-            entry.id: (view.deleted, entry.files["deleted"])
-            for view, entry in zip(durable.segments, entries, strict=True)
-            if view.deleted is not None
-        }
-
-    def _remove_unnamed(self, entries: Iterable[SegmentEntry]) -> None:
-        """Remove what the manifest does not name of the files of these segments."""
-        manifests = [self._manifest, *(held.manifest for held in self._held)]
-        kept = {entry.id for state in manifests for entry in state.segments}
-        named = {file.name for state in manifests for file in state.files()}
-        for entry in entries:
-            own = {file.name for file in entry.files.values()}
-            gone = sorted(own - named) if entry.id in kept else [files.segment_folder(entry.id)]
-            for name in gone:
-                with suppress(StorageFault):
-                    self.storage.remove_tree(name)
-
-    def _entry_of(self, view: SegmentView) -> SegmentEntry:
-        entry = view.segment.entry
-        assert entry is not None
-        if view.deleted is None:
-            return entry
-        known = self._tombstones.get(entry.id)
-        if known is not None and known[0] is view.deleted:
-            file = known[1]
-        else:
-            file = self._write_tombstones(entry.id, view.deleted)
-        return msgspec.structs.replace(entry, files={**entry.files, "deleted": file})
-
-    def _write_tombstones(self, number: int, deleted: Bits) -> FileEntry:
-        name = files.segment_file(number, f"deleted.{self._number()}")
-        return write_array(self.storage, name, deleted, deleted.dtype, deleted.shape)
+        self._files.note(durable.segments)
 
     # -- the log's consumers
 
     @property
     def _needed(self) -> int:
         """The oldest operation that must stay in the log, whatever its consumers have read."""
-        held = [h.manifest.sequence for h in self._held if h.manifest.log == self._manifest.log]
-        return min([self.durable.sequence, *held]) + 1
+        held = self._files.oldest_held
+        return (self.durable.sequence if held is None else min(self.durable.sequence, held)) + 1
 
     def _shorten_log(self) -> None:
         """Remove the log files that nobody needs any more."""
@@ -583,17 +526,15 @@ class Store:
 
     def hold(self) -> Held:
         """Hold the shard as it is now; its files stay as they are until `let_go`."""
-        state = self._manifest
+        state = self._files.state
         held = Held(state, tuple(self._wal.extent(state.sequence + 1)), self.view.sequence)
-        self._held.append(held)
+        self._files.hold(held)
         return held
 
     def let_go(self, held: Held) -> None:
         """Hold this no longer."""
-        self._held.remove(held)
-        self._remove_unnamed(held.manifest.segments)
+        self._files.let_go(held)
         self._shorten_log()
-        self._remove_folders(held.manifest)
 
     def become(self, other: Store) -> None:
         """Go on as `other`, a store over files that lie in this one's folder already; what this
@@ -604,12 +545,12 @@ class Store:
         nothing more can be written.
         """
         self._refuse_if_read_only()
-        before, old = self._manifest, self._wal
-        self._next_number = max(self._next_number, other._next_number)
+        before, old = self._files.state, self._wal
         cursors = voided(self.view.cursors)
-        state = msgspec.structs.replace(other._manifest, cursors=encode_cursors(cursors))
+        state = msgspec.structs.replace(other._files.state, cursors=encode_cursors(cursors))
         try:
-            self._publish(state)
+            with self._stopping_at_a_fault():
+                self._files.take_over(other._files, state)
         except StorageFault:
             if self.read_only is None:  # nothing was replaced
                 self.refuse(other)
@@ -618,48 +559,36 @@ class Store:
         self._wal = other._wal
         self.view = other.view.with_cursors(cursors)
         self.durable, self.sealing = other.durable.with_cursors(cursors), None
-        self._tombstones = other._tombstones
         self._seal_beyond = self.settings.checkpoint_bytes
         self._promised_at = None
         self._changes = []
         self.lineage += 1
-        self._remove_unnamed(before.segments)
-        self._remove_folders(before)
+        self._files.remove(before)
 
     def found(self) -> None:
         """Store the manifest of a shard that was made whole from elsewhere, and let go of it."""
-        manifest.store(self.storage, self._manifest)
+        manifest.store(self.storage, self._files.state)
         self._wal.close()
 
     def refuse(self, other: Store) -> None:
         """Do not become what was made ready; remove its files."""
         other._wal.close()
-        self._remove_unnamed(other._manifest.segments)
-        self._remove_folders(other._manifest)
-
-    def _remove_folders(self, state: Manifest) -> None:
-        """Remove the log and the base of a manifest, unless they are another's too."""
-        states = [self._manifest, *(held.manifest for held in self._held)]
-        kept = {folder for one in states for folder in (one.log, one.base)}
-        for folder in filter(None, {state.log, state.base} - kept):
-            with suppress(StorageFault):
-                self.storage.remove_tree(folder)
+        self._files.remove(other._files.state)
 
     # -- loading
 
     def _load_segments(self) -> tuple[SegmentView, ...]:
         views = []
-        for entry in self._manifest.segments:
+        for entry in self._files.state.segments:
             keys, settings = self.durable.keys(), self.durable.settings
             segment, deleted = load_segment(self.storage, entry, keys, settings)
             views.append(SegmentView(segment, entry.rows, deleted))
-            if deleted is not None:
-                self._tombstones[entry.id] = (deleted, entry.files["deleted"])
+        self._files.note(views)
         return tuple(views)
 
     def _new_tail(self) -> SegmentView:
         view = self.view
-        tail = AppendableSegment(self._number(), view.keys(), view.schema)
+        tail = AppendableSegment(self.numbers(), view.keys(), view.schema)
         return SegmentView(tail, 0, schema=view.schema, names=view.names)
 
     def replay(self) -> None:
@@ -684,15 +613,20 @@ class Store:
             operation = codec.decode(record.body)
             if (
                 isinstance(operation, CheckedSetCursor)
-                and record.sequence <= self._manifest.foreign
+                and record.sequence <= self._files.state.foreign
             ):
                 operation = CheckedNothing()
             return prepare(operation, view), codec.mark_of(record.body)
         except (CallerError, CorruptData) as fault:
-            where = f"{self.storage.path}/{self._manifest.log}"
+            where = f"{self.storage.path}/{self._files.state.log}"
             raise CorruptData(f"log record {record.sequence}: {fault}", where) from fault
 
     # -- looking
+
+    @property
+    def storage(self) -> Storage:
+        """Where its files are."""
+        return self._files.storage
 
     @property
     def config(self) -> EdgeConfig:
@@ -702,7 +636,7 @@ class Store:
     @property
     def shard(self) -> str:
         """The shard's UUID, 32 hex digits; that of a snapshot's, where it became one."""
-        return self._manifest.shard
+        return self._files.state.shard
 
     @property
     def settings(self) -> Settings:
@@ -721,7 +655,7 @@ class Store:
 
     def sizes(self) -> dict[str, Any]:
         """Return log_bytes and disk_bytes, for `info()`."""
-        named = sum(file.length for file in self._manifest.files())
+        named = sum(file.length for file in self._files.state.files())
         return {"log_bytes": self._wal.bytes, "disk_bytes": named + self._wal.bytes}
 
 
@@ -762,7 +696,7 @@ def _load(storage: Storage, state: Manifest, config: EdgeConfig | None) -> Store
     store = open_state(storage, state, known if config is None else adopted(config, known))
     if config is not None:
         store.tune(config)
-    store.clear_away()
+    store._files.clear_away()
     return store
 
 

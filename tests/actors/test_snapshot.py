@@ -104,7 +104,7 @@ async def test_one_that_is_cancelled_leaves_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
         assert os.listdir(tmp_path) == ["shard"]
-        assert not shard.actors.store._held
+        assert not shard.actors.store._files._held
         await shard.create_snapshot(tmp_path / "a")
 
 

@@ -67,7 +67,7 @@ def test_what_is_written_is_what_was_held(tmp_path: Path) -> None:
         again = unpacked(tmp_path / name, tmp_path / str(place))
         assert held_points(again.view) == points
         again.close()
-    named = {file.name for file in source._manifest.files()}
+    named = {file.name for file in source._files.state.files()}
     image = source.storage.image()  # type: ignore[attr-defined]
     assert {n for n, data in image.items() if data is not None and n[:9] == "segments/"} == named
 

@@ -125,7 +125,7 @@ def test_any_call_fails(case: Case, fault: str, tmp_path: Path) -> None:
         inner = SimulatedStorage(image)
         store = loaded_over(inner)
         faulty = FaultyStorage(inner, fault, nth, forever=False)
-        store.storage = faulty  # type: ignore[assignment]
+        store._files.storage = faulty  # type: ignore[assignment]
         try:
             update(store, archive)
         except EdgeError:
@@ -148,11 +148,11 @@ def test_where_space_ran_out_nothing_is_left(case: Case, tmp_path: Path) -> None
     store, archive, _ = case(tmp_path)
     before = store.storage.image().keys()  # type: ignore[attr-defined]
     inner = store.storage
-    store.storage = FaultyStorage(inner, "enospc", 30, forever=True)  # type: ignore[arg-type, assignment]
+    store._files.storage = FaultyStorage(inner, "enospc", 30, forever=True)  # type: ignore[arg-type, assignment]
     with pytest.raises(StorageFull):
         update(store, archive)
     assert inner.image().keys() <= before  # type: ignore[attr-defined]
-    store.storage = inner
+    store._files.storage = inner
     commit(store, upsert(range(5)))
 
 
@@ -182,9 +182,9 @@ def test_what_was_begun_before_is_not_taken_over(case: Case, tmp_path: Path) -> 
 def test_only_what_is_named_stays(case: Case, tmp_path: Path) -> None:
     store, archive, _ = case(tmp_path)
     update(store, archive)
-    named = {file.name for file in store._manifest.files()}
+    named = {file.name for file in store._files.state.files()}
     image = store.storage.image()  # type: ignore[attr-defined]
     found = {name for name, data in image.items() if data is not None}
-    log = store._manifest.log
+    log = store._files.state.log
     assert {name for name in found if name.startswith("segments/")} == named
     assert {name.partition("/")[0] for name in found} == {"manifest", "segments", log}

@@ -44,7 +44,7 @@ class Struck(Driven):
 
     def strike(self) -> None:
         """From here on the disk fails."""
-        self.store.storage = self.disk
+        self.store._files.storage = self.disk
         self.store._wal._storage = self.disk
 
     def heal(self) -> None:

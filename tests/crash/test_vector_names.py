@@ -196,7 +196,7 @@ def test_any_call_fails(fault: str) -> None:
         inner = SimulatedStorage()
         disk = FaultyStorage(inner, fault, nth, forever=False)
         store = Store.over(inner, CONFIG, existing=False)
-        store.storage = store._wal._storage = disk  # type: ignore[assignment]
+        store._files.storage = store._wal._storage = disk  # type: ignore[assignment]
         step_of = -1
         try:
             for step_of, step in enumerate(SCENE):  # noqa: B007
