@@ -63,7 +63,13 @@ class Folder:
         await to_thread.run_sync(self.storage.remove_tree, name)
 
     async def fetch(
-        self, rest: Rest, method: str, path: str, name: str, content: bytes | None = None
+        self,
+        rest: Rest,
+        method: str,
+        path: str,
+        name: str,
+        content: bytes | None = None,
+        patience: float | None = None,
     ) -> int | None:
         """Have the answer as the file `name`, asked again from its beginning as `rest` does; return
         its bytes, None where the server has nothing new (304).
@@ -72,7 +78,7 @@ class Folder:
         """
 
         async def once() -> int | None:
-            async with rest.stream(method, path, content=content) as answer:
+            async with rest.stream(method, path, content=content, patience=patience) as answer:
                 if answer.status_code == HTTPStatus.NOT_MODIFIED:
                     return None
                 return await self._receive(answer, name, 0)

@@ -47,6 +47,8 @@ NOTE: Final = "note.json"
 """The files of a pull, in a folder beside the shard."""
 GONE: Final = (404, 416)
 JITTER: Final = 0.1
+MAKING_SECONDS: Final = 1800.0
+"""How long a server may take to make a snapshot, before it says anything."""
 
 
 Kind = Literal["nothing", "partial", "full"]
@@ -172,7 +174,9 @@ class Pull:
         content = await to_thread.run_sync(msgspec.json.encode, manifest)
         path = f"{self._at}/snapshot/partial/create"
         try:
-            nbytes = await self._folder.fetch(self._rest, "POST", path, PARTIAL, content)
+            nbytes = await self._folder.fetch(
+                self._rest, "POST", path, PARTIAL, content, MAKING_SECONDS
+            )
             if nbytes is None:
                 return _Done("nothing", 0)
             await self._shard.apply(self._folder.path(PARTIAL))
@@ -220,7 +224,12 @@ class Pull:
         """A new snapshot; None where the server makes none."""
         await self._folder.clear()
         try:
-            made = await self._rest.call("POST", f"{self._at}/snapshots", params={"wait": "true"})
+            made = await self._rest.call(
+                "POST",
+                f"{self._at}/snapshots",
+                params={"wait": "true"},
+                patience=MAKING_SECONDS,
+            )
         except Refused as refusal:
             log.info("no stored snapshot: %s", refusal)
             return None
@@ -263,7 +272,9 @@ class Pull:
 
     async def _streamed(self) -> _Done:
         try:
-            nbytes = await self._folder.fetch(self._rest, "GET", f"{self._at}/snapshot", FULL)
+            nbytes = await self._folder.fetch(
+                self._rest, "GET", f"{self._at}/snapshot", FULL, patience=MAKING_SECONDS
+            )
             if nbytes is None:
                 raise Refused("a full snapshot that is not modified", 304)
             await self._shard.apply(self._folder.path(FULL))

@@ -162,17 +162,21 @@ class Rest:
         *,
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        patience: float | None = None,
     ) -> Any:
         """Return the `result` that the server answers, asked again as `retries` say.
 
-        `body` is sent as JSON; `content` is JSON that is bytes already.
+        `body` is sent as JSON; `content` is JSON that is bytes already. `patience` are the seconds
+        that the server may work before it says something, where that is more than `timeout`.
         Raises Unreachable, RemoteBusy, Refused or Unauthorized.
         """
         if body is not None:
             content = await to_thread.run_sync(msgspec.json.encode, body)
 
         async def once() -> Any:
-            async with self.stream(method, path, params=params, content=content) as answer:
+            async with self.stream(
+                method, path, params=params, content=content, patience=patience
+            ) as answer:
                 data = await _read(answer, MOST_JSON_BYTES)
                 if len(data) < SHORT_BYTES:
                     return _result(data, answer.status_code)
@@ -189,14 +193,24 @@ class Rest:
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        patience: float | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """Give the answer (2xx or 304), whose body is to be read by `pieces`. Asked once."""
+        """Give the answer (2xx or 304), whose body is to be read by `pieces`. Asked once.
+
+        For `patience` see `call`.
+        """
         if self._client is None:
             raise Unreachable(f"the client of {self.url} is not open")
         every = {"content-type": "application/json"} if content is not None else {}
+        timeout = httpx.Timeout(self._timeout, read=max(self._timeout, patience or 0.0))
         try:
             async with self._client.stream(
-                method, path, params=params, content=content, headers={**every, **(headers or {})}
+                method,
+                path,
+                params=params,
+                content=content,
+                headers={**every, **(headers or {})},
+                timeout=timeout,
             ) as answer:
                 if not (answer.is_success or answer.status_code == HTTPStatus.NOT_MODIFIED):
                     said = await _error_text(answer)  # which may repeat what was sent

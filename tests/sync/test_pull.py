@@ -312,6 +312,31 @@ async def test_a_disk_without_space(
             await pull.once()
 
 
+async def test_a_snapshot_may_take_its_time(
+    server: Server, shard: EdgeShardOfQdrant, pull: Pull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer to be made than a server may be silent otherwise."""
+    stream, waits = httpx.AsyncClient.stream, dict[str, float | None]()
+
+    def noting(client: httpx.AsyncClient, method: str, path: str, **given: Any) -> Any:
+        waits[f"{method} {path.rpartition('/shards/0/')[2].partition('things')[0]}"] = given[
+            "timeout"
+        ].read
+        return stream(client, method, path, **given)
+
+    monkeypatch.setattr(httpx.AsyncClient, "stream", noting)
+    put(server, 1)
+    await pull.once()
+    put(server, 2)
+    await pull.once()
+    assert waits == {
+        "POST snapshots": 1800,
+        "GET snapshots/": 30,
+        "DELETE snapshots/": 30,
+        f"POST {PARTIAL}": 1800,
+    }
+
+
 async def test_a_wrong_key(server: Server, shard: EdgeShardOfQdrant) -> None:
     async with pull_of(server, shard, api_key="wrong") as pull:
         with pytest.raises(Unauthorized):
