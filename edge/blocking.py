@@ -31,7 +31,7 @@ from edge.errors import ActorCrashed, EdgeError, Fault, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.cursor import Cursor
 from edge.model.groups import GroupsResult, QueryGroupsRequest
-from edge.model.mark import Mark
+from edge.model.mark import Mark, refuse_own
 from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointIdLike
@@ -234,6 +234,7 @@ class EdgeShard(Reads):
 
         See `edge.EdgeShard.update` for the errors.
         """
+        refuse_own(mark)
         with self._locked() as store:
             submission = Submission(operation, durability, mark)
             with _whole(store):

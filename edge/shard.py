@@ -35,7 +35,7 @@ from edge.errors import AlreadyExists, ShardClosed
 from edge.model.config import Durability, EdgeConfig
 from edge.model.cursor import Cursor
 from edge.model.groups import GroupsResult, QueryGroupsRequest
-from edge.model.mark import Mark
+from edge.model.mark import Mark, refuse_own
 from edge.model.matrix import SearchMatrixOffsets, SearchMatrixRequest
 from edge.model.point import Record, ScoredPoint
 from edge.model.point_id import PointIdLike
@@ -312,6 +312,7 @@ class EdgeShard(Reads):
         Raises a CallerError where the operation is wrong, NotFound where it changes a point that
         is not there, ShardReadOnly or a StorageFault where nothing can be written.
         """
+        refuse_own(mark)
         return await self._actors.writer.update(Submission(operation, durability, mark))
 
     async def mark(self, source: str) -> Mark | None:

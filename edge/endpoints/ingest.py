@@ -57,7 +57,7 @@ from edge.model.check import (
 )
 from edge.model.config import Durability, EdgeConfig
 from edge.model.limits import Limits
-from edge.model.mark import Mark, check_mark
+from edge.model.mark import Mark, check_mark, refuse_own
 from edge.model.point import batch_of_blocks
 from edge.store.store import Submission
 
@@ -237,6 +237,7 @@ class Ingest:
             if hello.version != VERSION:
                 raise ValidationError(f"version {hello.version}, this door speaks {VERSION}")
             mark = Mark(hello.source, hello.epoch, 0)
+            refuse_own(mark)
             check_mark(mark, marks)
             known = marks.get(hello.source)
             if known is not None and hello.epoch < known.epoch:

@@ -53,6 +53,16 @@ HERE: Final = "edge.here"
 """The source of operations that are this shard's own affair: they are handed to nobody else."""
 
 
+OWN: Final = "edge."
+"""What the names of sources begin with that are not a caller's to take."""
+
+
+def refuse_own(mark: Mark | None) -> None:
+    """Refuse a mark of a caller's that has the name of a source of ours."""
+    if mark is not None and mark.source.startswith(OWN):
+        raise ValidationError(f"mark.source: names that begin with {OWN!r} are the shard's own")
+
+
 def is_applied(mark: Mark, marks: Marks) -> bool:
     """Whether the update of this mark, or a later one of its source, was applied already."""
     known = marks.get(mark.source)

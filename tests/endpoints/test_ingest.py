@@ -95,6 +95,11 @@ async def test_a_hello_that_is_wrong_is_refused(
     assert await there.numbers() == {}
 
 
+async def test_names_of_our_own_are_not_to_be_taken(there: Served) -> None:
+    async with Peer(there.ingest) as peer:
+        assert (await peer.greet(marks.HERE)).code == "validation"
+
+
 async def test_sources_are_limited(there: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks, "MAX_SOURCES", 1)
     async with Peer(there.ingest) as known, Peer(there.ingest) as other, Peer(there.ingest) as late:

@@ -88,6 +88,13 @@ def test_marks_are_checked(arguments: tuple[object, ...], message: str) -> None:
         Mark(*arguments)  # type: ignore[arg-type]
 
 
+def test_names_of_our_own_are_not_to_be_taken(tmp_path: Path) -> None:
+    with EdgeShard(tmp_path / "shard", CONFIG) as shard:
+        with pytest.raises(ValidationError, match=r"mark.source: names that begin with 'edge\.'"):
+            shard.update(counted(1, 1), mark=Mark(marks.HERE, 1, 1))
+        assert held(shard) == {}
+
+
 def test_sources_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks, "MAX_SOURCES", 2)
     with EdgeShard(tmp_path / "shard", CONFIG) as shard:
