@@ -55,7 +55,7 @@ class Line(NamedTuple):
     checked: int = CHECKED
 
 
-EFS = (100, 150, 200, 300, 400, 600, 800, 1_200)
+EFS = (100, 150, 200, 300, 400, 600, 800, 1_200, 1_800, 2_700, 4_000)
 
 
 class Asked(NamedTuple):
