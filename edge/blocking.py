@@ -315,19 +315,23 @@ class EdgeShard(Reads):
 
     # -- snapshots
 
-    def create_snapshot(self, path: str | Path) -> Snapshot:
+    def create_snapshot(self, path: str | Path, key: bytes | None = None) -> Snapshot:
         """Write the shard as it is now to a new file; see `edge.EdgeShard.create_snapshot`."""
-        return self._written(path, None)
+        return self._written(path, None, key)
 
-    def create_partial_snapshot(self, manifest: Mapping[str, Any], path: str | Path) -> Snapshot:
+    def create_partial_snapshot(
+        self, manifest: Mapping[str, Any], path: str | Path, key: bytes | None = None
+    ) -> Snapshot:
         """Write what the shard with this `snapshot_manifest` lacks; see
         `edge.EdgeShard.create_partial_snapshot`."""
-        return self._written(path, manifest)
+        return self._written(path, manifest, key)
 
-    def _written(self, path: str | Path, base: Mapping[str, Any] | None) -> Snapshot:
+    def _written(
+        self, path: str | Path, base: Mapping[str, Any] | None, key: bytes | None
+    ) -> Snapshot:
         folder, name = restore.folder_of(path)
         with self._held() as (store, held), _defects_named("snapshot"):
-            return writing.create(store.storage, held, folder, name, base)
+            return writing.create(store.storage, held, folder, name, base, key)
 
     def snapshot_manifest(self, format: str = "edgeshard") -> dict[str, Any]:
         """Return, as JSON has it, what the shard has; see `edge.EdgeShard.snapshot_manifest`."""
@@ -355,17 +359,22 @@ class EdgeShard(Reads):
                     store.let_go(held)
 
     @staticmethod
-    def unpack_snapshot(snapshot_path: str | Path, target_path: str | Path) -> None:
+    def unpack_snapshot(
+        snapshot_path: str | Path, target_path: str | Path, key: bytes | None = None
+    ) -> None:
         """Unpack a full snapshot to a folder; see `edge.EdgeShard.unpack_snapshot`."""
         with _defects_named("snapshot"):
-            restore.unpack_snapshot(snapshot_path, target_path)
+            restore.unpack_snapshot(snapshot_path, target_path, key)
 
     def update_from_snapshot(
-        self, snapshot_path: str | Path, tmp_dir: str | Path | None = None
+        self,
+        snapshot_path: str | Path,
+        tmp_dir: str | Path | None = None,
+        key: bytes | None = None,
     ) -> int:
         """Let the shard become what a snapshot holds; see `edge.EdgeShard.update_from_snapshot`."""
         with self._locked() as store, self._held() as (_, held), _defects_named("snapshot"):
-            with restore.brought_in(store.storage, snapshot_path, held.manifest) as arrival:
+            with restore.brought_in(store.storage, snapshot_path, held.manifest, key) as arrival:
                 number = store.numbers(arrival.numbers, arrival.above)
                 ready = arrival.ready(number, store.config)
                 with _whole(store):

@@ -359,20 +359,22 @@ class EdgeShard(Reads):
 
     # -- snapshots
 
-    async def create_snapshot(self, path: str | Path) -> Snapshot:
+    async def create_snapshot(self, path: str | Path, key: bytes | None = None) -> Snapshot:
         """Write the shard as it is now to the new file `path`, a tar; writes go on meanwhile.
 
         `unpack_snapshot` makes a shard of it, `update_from_snapshot` takes a shard's place with it.
-        Raises AlreadyExists where there is a file; StorageFault, StorageFull.
+        With a `key` (16 to 64 bytes) it is signed: who asks for that key when reading it knows
+        that nobody else wrote it. Raises AlreadyExists where there is a file; ValidationError,
+        StorageFault, StorageFull.
         """
-        return await self._actors.snapshot.create(path, None)
+        return await self._actors.snapshot.create(path, None, key)
 
     async def create_partial_snapshot(
-        self, manifest: Mapping[str, Any], path: str | Path
+        self, manifest: Mapping[str, Any], path: str | Path, key: bytes | None = None
     ) -> Snapshot:
         """As `create_snapshot`, but only what the shard with this `snapshot_manifest` lacks; only
         that one can be updated from it. ValidationError where the manifest is none."""
-        return await self._actors.snapshot.create(path, manifest)
+        return await self._actors.snapshot.create(path, manifest, key)
 
     async def snapshot_manifest(self, format: str = "edgeshard") -> dict[str, Any]:
         """Return, as JSON has it, what the shard has, for another to make a partial snapshot by.
@@ -396,17 +398,22 @@ class EdgeShard(Reads):
         return await self._actors.snapshot.export(path, since)
 
     @staticmethod
-    async def unpack_snapshot(snapshot_path: str | Path, target_path: str | Path) -> None:
+    async def unpack_snapshot(
+        snapshot_path: str | Path, target_path: str | Path, key: bytes | None = None
+    ) -> None:
         """Unpack a full snapshot to the folder `target_path`, which must not be there or be empty;
-        `load` opens it. There is all of it or none.
+        `load` opens it. There is all of it or none. With a `key` only what was signed with it.
 
         Raises NotFound, AlreadyExists, CorruptData, ValidationError, WrongBase (of a partial
         snapshot), LimitExceeded, StorageFault, StorageFull.
         """
-        await to_thread.run_sync(restore.unpack_snapshot, snapshot_path, target_path)
+        await to_thread.run_sync(restore.unpack_snapshot, snapshot_path, target_path, key)
 
     async def update_from_snapshot(
-        self, snapshot_path: str | Path, tmp_dir: str | Path | None = None
+        self,
+        snapshot_path: str | Path,
+        tmp_dir: str | Path | None = None,
+        key: bytes | None = None,
     ) -> int:
         """Let the shard become what a snapshot holds, full or partial; return its last operation.
 
@@ -414,11 +421,12 @@ class EdgeShard(Reads):
         held, and what is written before the switch, is gone; views that are held stay as they are,
         and whoever follows is told to begin anew. How the shard is run (durability, limits,
         `LOCAL` in `edge.model.config`) stays as it is. `tmp_dir` is there for programs that give
-        one: what comes is unpacked in the shard's own folder, where one rename takes it.
+        one: what comes is unpacked in the shard's own folder, where one rename takes it. With a
+        `key` only what was signed with it is taken. Memory holds both shards for a moment.
 
         Raises as `unpack_snapshot` does; WrongBase where a partial one is made for another shard.
         """
-        return await self._actors.snapshot.update(snapshot_path)
+        return await self._actors.snapshot.update(snapshot_path, key)
 
     # -- reading
 

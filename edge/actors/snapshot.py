@@ -64,12 +64,14 @@ class SnapshotActor:
         self._stopping = True
         self._stopped.set()
 
-    async def create(self, path: Path, base: Mapping[str, Any] | None) -> Snapshot:
+    async def create(
+        self, path: Path, base: Mapping[str, Any] | None, key: bytes | None
+    ) -> Snapshot:
         """Write the shard as it is now to a new archive; with `base` only what that one lacks."""
         folder, name = restore.folder_of(path)
         async with self._turn(), self._held() as held:
             return await self._in_thread(
-                partial(writing.create, self._store.storage, held, folder, name, base)
+                partial(writing.create, self._store.storage, held, folder, name, base, key)
             )
 
     async def manifest(self, form: str) -> dict[str, Any]:
@@ -84,9 +86,9 @@ class SnapshotActor:
             view, shard = self._watch.view, self._store.shard
             return await self._in_thread(lambda pulse: export_shard(view, shard, path, since))
 
-    async def update(self, path: Path) -> int:
+    async def update(self, path: Path, key: bytes | None) -> int:
         """Let the shard become what a snapshot holds; return its last operation."""
-        async with self._turn(), self._held() as held, self._brought_in(path, held) as arrival:
+        async with self._turn(), self._held() as held, self._brought_in(path, held, key) as arrival:
             ready = await self._made_ready(arrival)
             await self._writer.finish(lambda store: store.become(ready))
             return ready.sequence
@@ -131,8 +133,10 @@ class SnapshotActor:
                     await self._writer.finish(lambda store, one=one: store.let_go(one))  # type: ignore[misc]
 
     @asynccontextmanager
-    async def _brought_in(self, path: Path, held: Held) -> AsyncIterator[Arrival]:
-        manager = restore.brought_in(self._store.storage, path, held.manifest)
+    async def _brought_in(
+        self, path: Path, held: Held, key: bytes | None
+    ) -> AsyncIterator[Arrival]:
+        manager = restore.brought_in(self._store.storage, path, held.manifest, key)
         entered: list[Arrival] = []
         try:
             await self._in_thread(lambda pulse: entered.append(manager.__enter__()))

@@ -6,17 +6,23 @@ the files of another gave them names of its own.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from edge.errors import CorruptData, ValidationError
+from edge.model import fields
 
 FORMAT: Final = "edgeshard"
 VERSION: Final = 1
 DESCRIPTION: Final = "snapshot.json"
+SIGNATURE: Final = "snapshot.sig"
 HASH_BYTES: Final = 32
+KEY_BYTES: Final = range(16, hashlib.blake2b.MAX_KEY_SIZE + 1)
+"""How long a key may be."""
 
 
 class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +59,23 @@ class ShardManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shard: str
     sequence: int
     segments: dict[str, dict[str, str]]
+
+
+def signature(description: bytes, key: bytes) -> bytes:
+    """The keyed BLAKE2b (RFC 7693) of `snapshot.json`, in hex: whoever has the key wrote it, and so
+    the hashes of all files. ValidationError where the key is none."""
+    if len(fields.instance(key, "key", bytes)) not in KEY_BYTES:
+        raise ValidationError(
+            f"key: expected {KEY_BYTES[0]} to {KEY_BYTES[-1]} bytes, got {len(key)}"
+        )
+    return hashlib.blake2b(description, digest_size=HASH_BYTES, key=key).hexdigest().encode()
+
+
+def require_signed(description: bytes, found: bytes | None, key: bytes, path: str) -> None:
+    """Refuse what was not signed with this key."""
+    wanted = signature(description, key)
+    if found is None or not hmac.compare_digest(wanted, found):
+        raise ValidationError(f"{path} is not signed with this key")
 
 
 def parsed_manifest(base: Mapping[str, Any]) -> ShardManifest:

@@ -15,9 +15,11 @@ from typing import Final
 from edge.archive.description import (
     DESCRIPTION,
     HASH_BYTES,
+    SIGNATURE,
     Description,
     Reused,
     parsed_description,
+    require_signed,
 )
 from edge.archive.incoming import Incoming
 from edge.archive.writing import pieces_of
@@ -55,11 +57,17 @@ def _is_log(name: str) -> bool:
     return folder == files.WAL and files.log_number(bare) is not None
 
 
-def read(archive: TarReader) -> Contents:
-    """Return what the archive holds. Raises CorruptData where it is not what it says; and
-    ValidationError where a later version of the format wrote it."""
+def read(archive: TarReader, key: bytes | None) -> Contents:
+    """Return what the archive holds. Raises CorruptData where it is not what it says;
+    ValidationError where a later version of the format wrote it, or it has to be signed with
+    `key` and is not."""
     members = {member.name: member for member in archive.members if not member.is_folder}
-    told = _description(archive, members[DESCRIPTION])
+    data = _small(archive, members[DESCRIPTION])
+    signed = members.pop(SIGNATURE, None)
+    if key is not None:
+        found = None if signed is None else _small(archive, signed)
+        require_signed(data, found, key, archive.path)
+    told = parsed_description(data, archive.path)
     _require_declared(archive, members, told)
     state = manifest.decode(archive.read(members[files.MANIFEST]), f"{archive.path}: manifest")
     named = {file.name for file in state.files()}
@@ -71,10 +79,10 @@ def read(archive: TarReader) -> Contents:
     return Contents(told, state)
 
 
-def _description(archive: TarReader, member: Member) -> Description:
+def _small(archive: TarReader, member: Member) -> bytes:
     if member.size > _LARGEST_DESCRIPTION:
-        raise CorruptData(f"{DESCRIPTION} has {member.size} bytes", archive.path)
-    return parsed_description(archive.read(member), archive.path)
+        raise CorruptData(f"{member.name} has {member.size} bytes", archive.path)
+    return archive.read(member)
 
 
 def _require_declared(archive: TarReader, members: Mapping[str, Member], told: Description) -> None:
@@ -86,12 +94,13 @@ def _require_declared(archive: TarReader, members: Mapping[str, Member], told: D
 
 
 def unpack(archive: TarReader, contents: Contents, storage: Storage, folder: str) -> None:
-    """Unpack the archive below `folder`, which must not exist, and check every hash; its
-    description is left out. On any error the folder is removed. Raises CorruptData, StorageFault,
+    """Unpack the archive below `folder`, which must not exist, and check every hash; what
+    tells of it is left out. On any error the folder is removed. Raises CorruptData, StorageFault,
     StorageFull."""
     archive.unpack_all(storage, folder)
     try:
-        storage.unlink(f"{folder}/{DESCRIPTION}")
+        for name in (DESCRIPTION, SIGNATURE):
+            storage.remove_tree(f"{folder}/{name}")
         for name, facts in contents.description.files.items():
             hashed = hashlib.blake2b(digest_size=HASH_BYTES)
             for piece in pieces_of(storage, f"{folder}/{name}", facts.length):

@@ -60,7 +60,9 @@ def open_archive(path: str | os.PathLike[str]) -> TarReader:
     return TarReader.open(folder, name, CAPS)
 
 
-def unpack_snapshot(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+def unpack_snapshot(
+    path: str | os.PathLike[str], target: str | os.PathLike[str], key: bytes | None = None
+) -> None:
     """Unpack a full snapshot, ours or Qdrant's, to the folder `target`, which is made: it must not
     be there, or be empty. `opened` opens it.
 
@@ -73,14 +75,14 @@ def unpack_snapshot(path: str | os.PathLike[str], target: str | os.PathLike[str]
         raise AlreadyExists(f"{folder.path}/{name} is not empty")
     folder.mkdir("")
     with _staged(folder, f".{name}.incoming") as staging:
-        _unpack_full(archive, folder, staging)
+        _unpack_full(archive, folder, staging, key)
         folder.rename(staging, name)
     folder.sync_folder("")
 
 
-def _unpack_full(archive: TarReader, storage: Storage, folder: str) -> None:
-    if _is_own(archive):
-        contents = reading.read(archive)
+def _unpack_full(archive: TarReader, storage: Storage, folder: str, key: bytes | None) -> None:
+    if _is_own(archive, key):
+        contents = reading.read(archive, key)
         reading.require_full(contents, archive.path)
         reading.unpack(archive, contents, storage, folder)
     else:
@@ -88,11 +90,13 @@ def _unpack_full(archive: TarReader, storage: Storage, folder: str) -> None:
         foreign_snapshot.complete(storage, folder, "", {})
 
 
-def _is_own(archive: TarReader) -> bool:
+def _is_own(archive: TarReader, key: bytes | None) -> bool:
     if reading.is_own(archive):
         return True
     if not foreign_snapshot.is_qdrant(archive):
         raise ValidationError(f"{archive.path} is not a snapshot of a shard with segments")
+    if key is not None:
+        raise ValidationError(f"{archive.path} is Qdrant's, which are not signed")
     return False
 
 
@@ -108,19 +112,21 @@ def _staged(storage: Storage, folder: str) -> Iterator[str]:
 
 
 @contextmanager
-def brought_in(storage: Storage, path: str | os.PathLike[str], own: Manifest) -> Iterator[Arrival]:
+def brought_in(
+    storage: Storage, path: str | os.PathLike[str], own: Manifest, key: bytes | None = None
+) -> Iterator[Arrival]:
     """Unpack a snapshot into the folder of the shard that `own` is the manifest of.
 
     Raises as `unpack_snapshot` does; WrongBase where a partial one builds on what is not there.
     """
     archive = open_archive(path)
-    arrive = _arrived if _is_own(archive) else _foreign_arrived
+    is_own = _is_own(archive, key)
     with _staged(storage, files.INCOMING):
-        yield arrive(archive, storage, own)
+        yield _arrived(archive, storage, own, key) if is_own else _foreign(archive, storage, own)
 
 
-def _arrived(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
-    contents = reading.read(archive)
+def _arrived(archive: TarReader, storage: Storage, own: Manifest, key: bytes | None) -> Arrival:
+    contents = reading.read(archive, key)
     reading.unpack(archive, contents, storage, files.INCOMING)
     incoming = reading.incoming(storage, contents, files.INCOMING, own)
     return Arrival(
@@ -133,7 +139,7 @@ def _arrived(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
 # -- Qdrant's
 
 
-def _foreign_arrived(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
+def _foreign(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
     wide = storage.foreign("")
     foreign_snapshot.unpack(archive, wide, files.INCOMING)
     have = manifest_of_base(storage, own)

@@ -20,12 +20,14 @@ from edge.archive.description import (
     DESCRIPTION,
     FORMAT,
     HASH_BYTES,
+    SIGNATURE,
     VERSION,
     Description,
     FileFacts,
     Reused,
     ShardManifest,
     parsed_manifest,
+    signature,
 )
 from edge.disk import files, manifest, sealed_file
 from edge.disk.manifest import Manifest, SegmentEntry
@@ -76,13 +78,17 @@ def create(
     target: Storage,
     name: str,
     base: Mapping[str, Any] | None,
+    key: bytes | None = None,
     pulse: Pulse = go_on,
 ) -> Snapshot:
     """Write what is held as the new archive `name` of `target`; with `base`, the manifest of the
-    shard that it is for, only what that one lacks. `pulse` may raise to leave it.
+    shard that it is for, only what that one lacks; with `key` signed. `pulse` may raise to leave
+    it.
 
     Raises AlreadyExists, ValidationError, StorageFault, StorageFull.
     """
+    if key is not None:
+        signature(b"", key)  # a key that is none is refused before anything is written
     reused = {} if base is None else _reused(storage, held.manifest, parsed_manifest(base), pulse)
     if target.exists(name):
         raise AlreadyExists(f"there is a file {target.path}/{name} already")
@@ -98,6 +104,9 @@ def create(
         told = Description(FORMAT, VERSION, state.shard, held.sequence, facts, reused)
         data = msgspec.json.encode(told)
         archive.add(DESCRIPTION, len(data), [data])
+        if key is not None:
+            signed = signature(data, key)
+            archive.add(SIGNATURE, len(signed), [signed])
     target.rename(unfinished, name)
     target.sync_folder("")
     return Snapshot(f"{target.path}/{name}", target.size(name), held.sequence, base is not None)

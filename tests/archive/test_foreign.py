@@ -332,6 +332,13 @@ def test_a_partial_one_wants_its_base(theirs: Any, folder: Path) -> None:
     assert not (folder / "new").exists()
 
 
+def test_qdrants_are_not_signed(theirs: Any, folder: Path) -> None:
+    archive = write(theirs, folder / "theirs", folder / "a", "streamed")
+    with pytest.raises(ValidationError, match="not signed"):
+        EdgeShard.unpack_snapshot(archive, folder / "ours", key=bytes(32))
+    assert not (folder / "ours").exists()
+
+
 def test_archives_of_nothing(folder: Path) -> None:
     """Qdrant Edge empties a shard by one that holds an empty folder of segments."""
     with tarfile.open(folder / "a", "w") as tar:

@@ -199,6 +199,66 @@ def test_files_that_are_in_the_way(tmp_path: Path) -> None:
     unpacked(archive, tmp_path / "empty").close()
 
 
+# -- signatures
+
+KEY = bytes(range(32))
+
+
+def signed(store: Store, path: Path, key: bytes | None) -> Path:
+    held = store.hold()
+    folder, name = restore.folder_of(path)
+    try:
+        writing.create(store.storage, held, folder, name, None, key)
+    finally:
+        store.let_go(held)
+    return path
+
+
+def test_one_that_is_signed_is_read_with_its_key(tmp_path: Path) -> None:
+    source = sender()
+    archive = signed(source, tmp_path / "a", KEY)
+    for name, key in {"asked": KEY, "not asked": None}.items():
+        restore.unpack_snapshot(archive, tmp_path / name, key)
+        again = Store.load(tmp_path / name)
+        assert held_points(again.view) == held_points(source.view)
+        assert not list((tmp_path / name).glob("snapshot.*"))
+        again.close()
+
+
+def test_what_was_not_signed_with_the_key(tmp_path: Path) -> None:
+    source = sender()
+    good = signed(source, tmp_path / "good", KEY)
+    commit(source, upsert([1], 99))
+    other = members_of(signed(source, tmp_path / "other", KEY[::-1]))
+    forged = {**other, "snapshot.sig": members_of(good)["snapshot.sig"]}
+    store = on_disk(tmp_path / "shard")
+    before = held_points(store.view)
+    for name, archive in {
+        "unsigned": signed(source, tmp_path / "unsigned", None),
+        "another's": tmp_path / "other",
+        "forged": pack(tmp_path / "forged", forged),
+        "empty": pack(tmp_path / "empty", {**other, "snapshot.sig": b""}),
+    }.items():
+        held = store.hold()
+        with pytest.raises(ValidationError, match="not signed with this key"):
+            restore.unpack_snapshot(archive, tmp_path / "new", KEY)
+        with (
+            pytest.raises(ValidationError, match="not signed with this key"),
+            restore.brought_in(store.storage, archive, held.manifest, KEY),
+        ):
+            pass
+        store.let_go(held)
+        assert held_points(store.view) == before, name
+    store.close()
+
+
+@pytest.mark.parametrize("key", [b"", bytes(15), bytes(65), "k" * 32])
+def test_a_key_that_is_none(tmp_path: Path, key: Any) -> None:
+    with pytest.raises(ValidationError, match="key: expected"):
+        signed(sender(), tmp_path / "a", key)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- archives that are not what they seem
 
 
