@@ -51,6 +51,7 @@ OnRefused = Literal["stop", "skip"]
 LEAST_BYTES: Final = 64 << 10
 """Of a request: what is made at once is not parted."""
 
+MOST_LINGER: Final = 3600.0
 LOOK_SECONDS: Final = 1.0
 """How often it is noted which operations wait, so that their age is known."""
 
@@ -105,6 +106,8 @@ class Push:
         api_key: None: that of the environment variable QDRANT_API_KEY, if there is one.
         name: of the outbox in the shard; one for each place that is pushed to.
         batch_bytes: of one request, about (1 MiB). A server that finds that too much gets less.
+        linger: seconds between requests, while less than `batch_bytes` waits (0: none). Of many
+            robots that write often it makes as many fewer requests.
         timeout: seconds in which a connection must be made, and in which something must come.
         retries: the pauses before the server is asked again; `attempts` None, the default: always.
         on_refused: "stop", or "skip" an operation that the server refuses (of points that come
@@ -125,6 +128,7 @@ class Push:
         api_key: str | None = None,
         name: str = "push",
         batch_bytes: int = 1 << 20,
+        linger: float = 0.0,
         timeout: float = 30.0,
         retries: Retries | None = None,
         on_refused: OnRefused = "stop",
@@ -140,6 +144,9 @@ class Push:
         self._rest = Rest(url, api_key, timeout=timeout, retries=Retries(attempts=1))
         self._path = f"/collections/{quote(self.collection, safe='')}"
         self._most_bytes = fields.integer(batch_bytes, "batch_bytes", LEAST_BYTES, 1 << 30)
+        self._linger = fields.number(linger, "linger")
+        if not 0 <= self._linger <= MOST_LINGER:
+            raise ValidationError(f"linger: expected 0 to {MOST_LINGER} seconds, got {linger}")
         self._outbox_bytes = outbox_bytes
         self._skips = on_refused == "skip"
         self._creates = create
@@ -257,6 +264,8 @@ class Push:
                 batch = await self.outbox.next(self._most_bytes)
                 await self._deliver(batch)
                 await self.outbox.confirm(batch)
+                if batch.nbytes < self._most_bytes:
+                    await anyio.sleep(self._linger)
             except OutboxLost:
                 await self.outbox.begin_anew()
                 self._count("resyncs")

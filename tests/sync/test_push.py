@@ -147,6 +147,25 @@ async def test_points_that_were_there_before(tmp_path: Path, server: Server) -> 
         assert server.collection("things").info()["payload_schema"]["n"]["data_type"] == "integer"
 
 
+async def test_what_comes_while_it_lingers_goes_together(tmp_path: Path, server: Server) -> None:
+    async with shard_of(tmp_path) as shard, pushing(shard, server, linger=2.0) as push:
+        await shard.update(upsert(0))
+        await drained(push)
+        asked = push.progress.requests
+        for number in range(1, 20):
+            await shard.update(upsert(number))
+        await drained(push)
+        assert push.progress.requests == asked + 1
+        assert len(held_there(server, "things")) == 20
+
+
+@pytest.mark.parametrize("linger", [-1.0, 3601.0, float("nan"), "1", True])
+async def test_a_linger_that_is_none(tmp_path: Path, server: Server, linger: Any) -> None:
+    async with shard_of(tmp_path) as shard:
+        with pytest.raises(ValidationError, match="linger"):
+            pushing(shard, server, linger=linger)
+
+
 async def test_days_offline(tmp_path: Path, server: Server) -> None:
     """The push is open all the time, and the server is not there for most of it."""
     server.stop()
