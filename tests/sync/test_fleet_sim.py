@@ -43,7 +43,8 @@ def test_drawn_pauses_spread_those_who_ask_again() -> None:
     alike = replace(SMALL, linger=0, jitter=False)
     back = int(SMALL.outage_at * 3600 + SMALL.outage_minutes * 60)
     drawn, not_drawn = (
-        max(simulated(fleet, COSTS).again[back:]) for fleet in (replace(alike, jitter=True), alike)
+        max(simulated(fleet, COSTS).again[back : back + 120])
+        for fleet in (replace(alike, jitter=True), alike)
     )
     assert drawn < not_drawn / 3
 
