@@ -30,6 +30,7 @@ from edge import (
     UpdateOperation,
     ValidationError,
     WrongBase,
+    blocking,
 )
 from edge.blocking import EdgeShard
 from edge.disk.storage import DiskStorage, DiskWriter
@@ -117,6 +118,41 @@ def test_a_folder_becomes_ours_where_it_lies(theirs: Any, folder: Path) -> None:
 
 def made_config() -> EdgeConfig:
     return EdgeConfig(vectors=EdgeVectorParams(6, Distance.Cosine))
+
+
+QUESTIONS: dict[str, Any] = {
+    "": [0.3, -1.0, 0.5, 2.0, -0.1, 0.7],
+    "half": [0.5, 1.0, -2.0, 0.25, 3.0],
+    "byte/é ü": [1.0, 200.0, 30.0, 4.0],
+    "many": [[0.5, 1.0, -1.0], [2.0, 0.0, 1.0]],
+    "half many": [[0.5, 1.0, -1.0]],
+}
+
+
+def nearest(api: Any, shard: Any, name: str, question: Any) -> list[tuple[Any, float]]:
+    """The nearest that are found without an index; those of one score by id."""
+    request = api.QueryRequest(
+        query=api.Query.Nearest(question, name), limit=100, params=api.SearchParams(exact=True)
+    )
+    hits = [(hit.id, hit.score) for hit in shard.query(request)]
+    return sorted(hits, key=lambda hit: (-round(hit[1], 4), str(hit[0])))
+
+
+def test_exact_queries_find_the_same(theirs: Any, folder: Path) -> None:
+    archive = write(theirs, folder / "theirs", folder / "a", "streamed")
+    EdgeShard.unpack_snapshot(archive, folder / "ours")
+    sparse = QUESTIONS | {"sparse": ([1, 7, 12, 40, 99, 1000], [1.0, 2.0, -1.0, 0.5, 3.0, 1.0])}
+    with EdgeShard.load(folder / "ours") as ours:
+        for name, question in sparse.items():
+            is_sparse = name == "sparse"
+            both = [
+                nearest(api, shard, name, api.SparseVector(*question) if is_sparse else question)
+                for api, shard in ((blocking, ours), (qdrant, theirs))
+            ]
+            assert [one for one, _ in both[0]] == [one for one, _ in both[1]], name
+            scores = [[score for _, score in found] for found in both]
+            assert scores[0] == pytest.approx(scores[1], rel=1e-5, abs=1e-5), name
+            assert both[0] or is_sparse, name
 
 
 def test_one_that_cannot_be_read_stays_as_it_is(folder: Path) -> None:
