@@ -374,7 +374,7 @@ class EdgeShard(Reads):
     ) -> int:
         """Let the shard become what a snapshot holds; see `edge.EdgeShard.update_from_snapshot`."""
         with self._locked() as store, self._held() as (_, held), _defects_named("snapshot"):
-            with restore.brought_in(store.storage, snapshot_path, held.manifest, key) as arrival:
+            with restore.brought_in(store.storage, snapshot_path, held, key) as arrival:
                 number = store.numbers(arrival.numbers, arrival.above)
                 ready = arrival.ready(number, store.config)
                 with _whole(store):

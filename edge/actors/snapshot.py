@@ -136,7 +136,7 @@ class SnapshotActor:
     async def _brought_in(
         self, path: Path, held: Held, key: bytes | None
     ) -> AsyncIterator[Arrival]:
-        manager = restore.brought_in(self._store.storage, path, held.manifest, key)
+        manager = restore.brought_in(self._store.storage, path, held, key)
         entered: list[Arrival] = []
         try:
             await self._in_thread(lambda pulse: entered.append(manager.__enter__()))

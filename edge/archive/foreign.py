@@ -87,7 +87,7 @@ def imported(
             foreign=sequence,
         )
         Wal.open(storage, log, first=sequence + 1, durable=sequence, shard=state.shard).close()
-        store = open_state(storage, state, config)
+        store = open_state(storage, state, config, None if known is None else known.loaded)
         carry_out(shard, store)
         store.sync()
         storage.sync_folder("")

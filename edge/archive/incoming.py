@@ -3,7 +3,7 @@
 Invariants
 - Nothing that the shard names is changed: files get names that no file had before, and whatever
   fails takes them away again.
-- What is returned was read whole: every file checked, the log carried out.
+- What is returned is whole: every file that came was read and checked, the log carried out.
 - The order of syncs is the manifest's: the bytes were synced by whoever wrote them, the folders
   of the log are here, those of the segments when the manifest is stored.
 """
@@ -21,6 +21,7 @@ from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
 from edge.disk.storage import Storage
 from edge.errors import CorruptData, StorageFault, WrongBase
 from edge.model.config import EdgeConfig, decode_config, encode_config, with_local
+from edge.segment.view import ShardView
 from edge.store.store import Store, open_state
 
 
@@ -43,8 +44,11 @@ class Incoming:
         return len(self.manifest.segments) + 2
 
 
-def made_ready(storage: Storage, incoming: Incoming, number: int, local: EdgeConfig) -> Store:
-    """Return the store that the shard can become; `number` is the first of its own numbers.
+def made_ready(
+    storage: Storage, incoming: Incoming, number: int, local: EdgeConfig, loaded: ShardView
+) -> Store:
+    """Return the store that the shard can become; `number` is the first of its own numbers, and
+    `loaded` what the shard has in memory of the files that stay.
 
     The files are moved to where they belong. Raises CorruptData, WrongBase, StorageFault.
     """
@@ -67,7 +71,7 @@ def made_ready(storage: Storage, incoming: Incoming, number: int, local: EdgeCon
             config=encode_config(config),
             log=log,
         )
-        return open_state(storage, state, config)
+        return open_state(storage, state, config, loaded)
 
 
 def _placed(

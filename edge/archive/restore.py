@@ -29,6 +29,7 @@ from edge.errors import AlreadyExists, NotFound, StorageFault, ValidationError
 from edge.model.config import EdgeConfig
 from edge.qdrant import layout
 from edge.qdrant.shard import QdrantShard, open_shard
+from edge.store.live_files import Held
 from edge.store.store import Store
 
 CAPS: Final = Caps(members=1_000_000, file_bytes=1 << 40, total_bytes=1 << 42, reserve=16 << 20)
@@ -113,9 +114,9 @@ def _staged(storage: Storage, folder: str) -> Iterator[str]:
 
 @contextmanager
 def brought_in(
-    storage: Storage, path: str | os.PathLike[str], own: Manifest, key: bytes | None = None
+    storage: Storage, path: str | os.PathLike[str], own: Held, key: bytes | None = None
 ) -> Iterator[Arrival]:
-    """Unpack a snapshot into the folder of the shard that `own` is the manifest of.
+    """Unpack a snapshot into the folder of the shard that `own` is held of.
 
     Raises as `unpack_snapshot` does; WrongBase where a partial one builds on what is not there.
     """
@@ -125,26 +126,26 @@ def brought_in(
         yield _arrived(archive, storage, own, key) if is_own else _foreign(archive, storage, own)
 
 
-def _arrived(archive: TarReader, storage: Storage, own: Manifest, key: bytes | None) -> Arrival:
+def _arrived(archive: TarReader, storage: Storage, own: Held, key: bytes | None) -> Arrival:
     contents = reading.read(archive, key)
     reading.unpack(archive, contents, storage, files.INCOMING)
-    incoming = reading.incoming(storage, contents, files.INCOMING, own)
+    incoming = reading.incoming(storage, contents, files.INCOMING, own.manifest)
     return Arrival(
         incoming.numbers,
         incoming.manifest.next_segment,
-        lambda number, local: made_ready(storage, incoming, number, local),
+        lambda number, local: made_ready(storage, incoming, number, local, own.durable),
     )
 
 
 # -- Qdrant's
 
 
-def _foreign(archive: TarReader, storage: Storage, own: Manifest) -> Arrival:
+def _foreign(archive: TarReader, storage: Storage, own: Held) -> Arrival:
     wide = storage.foreign("")
     foreign_snapshot.unpack(archive, wide, files.INCOMING)
-    have = manifest_of_base(storage, own)
-    steady = foreign_snapshot.complete(wide, files.INCOMING, own.base, have)
-    known = Known(own, steady) if steady else None
+    have = manifest_of_base(storage, own.manifest)
+    steady = foreign_snapshot.complete(wide, files.INCOMING, own.manifest.base, have)
+    known = Known(own.manifest, own.durable, steady) if steady else None
 
     def ready(number: int, local: EdgeConfig) -> Store:
         base = files.base_folder(number)

@@ -24,14 +24,16 @@ from edge.model.config import EdgeConfig, decode_config, same_storage
 from edge.qdrant.ids import LivePoints
 from edge.qdrant.shard import QdrantShard
 from edge.segment.id_tracker import IdTracker
+from edge.segment.view import ShardView
 from edge_kernels import bits
 
 
 class Known(NamedTuple):
-    """What a shard has of an older state: its manifest, and the names of the Qdrant segments whose
-    vectors are the files that it has."""
+    """What a shard has of an older state: its manifest, what that names as it is in memory, and the
+    names of the Qdrant segments whose vectors are the files that it has."""
 
     manifest: Manifest
+    loaded: ShardView
     steady: frozenset[str]
 
 

@@ -111,7 +111,24 @@ def load_segment(
         quantized,
         indexes,
     )
-    return segment, _bits(storage, entry, "deleted")
+    return segment, load_tombstones(storage, entry)
+
+
+def load_tombstones(storage: Storage, entry: SegmentEntry) -> Bits | None:
+    """Return the tombstones of a manifest entry, checked; None where there are none."""
+    return _bits(storage, entry, "deleted")
+
+
+def is_same_but_dead_rows(one: SegmentEntry, other: SegmentEntry) -> bool:
+    """Whether two entries are of the same files, tombstones apart."""
+    return _alive(one) == _alive(other)
+
+
+def _alive(entry: SegmentEntry) -> tuple[Any, ...]:
+    files = {role: file for role, file in entry.files.items() if role != "deleted"}
+    # as it is written: what was made here holds tuples, what was read has lists for them
+    meta = msgspec.msgpack.encode(entry.meta, order="deterministic")
+    return entry.id, entry.rows, files, meta
 
 
 # -- vectors

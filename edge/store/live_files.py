@@ -19,16 +19,18 @@ from edge.disk.array_file import write_array
 from edge.disk.manifest import FileEntry, Manifest, SegmentEntry
 from edge.disk.storage import Storage
 from edge.errors import StorageFault
-from edge.segment.view import SegmentView
+from edge.segment.view import SegmentView, ShardView
 from edge.vectors.missing import Bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
     """The shard as it was after operation `sequence`, by its files: the segments that the manifest
-    names, and of the log's files (bare name, bytes) the first so many bytes."""
+    names, and of the log's files (bare name, bytes) the first so many bytes. `durable` is what the
+    manifest names, as it is in memory."""
 
     manifest: Manifest
+    durable: ShardView
     log: tuple[tuple[str, int], ...]
     sequence: int
 

@@ -70,7 +70,13 @@ from edge.model.update import SetConfig, UpdateOperation
 from edge.model.vector_params import VectorParams
 from edge.segment.appendable import AppendableSegment
 from edge.segment.builder import Built
-from edge.segment.immutable import load_segment, without_files_of
+from edge.segment.immutable import (
+    ImmutableSegment,
+    is_same_but_dead_rows,
+    load_segment,
+    load_tombstones,
+    without_files_of,
+)
 from edge.segment.view import SegmentView, ShardView
 from edge.store import optimization, outbox
 from edge.store.effect import Effect, carry_out
@@ -103,7 +109,14 @@ class Submission:
 class Store:
     """See the module's invariants. Made by `create`, `load` or `over`."""
 
-    def __init__(self, storage: Storage, config: EdgeConfig, state: Manifest, wal: Wal) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        config: EdgeConfig,
+        state: Manifest,
+        wal: Wal,
+        loaded: ShardView | None = None,
+    ) -> None:
         self._wal = wal
         self._files = LiveFiles(storage, state)
         self.read_only: str | None = None
@@ -120,7 +133,7 @@ class Store:
         self.durable = ShardView(
             state.sequence, (), config, settings_of(config), schema, marks, state.births
         ).with_cursors(decode_cursors(state.cursors))
-        self.durable = self.durable.of(self._load_segments())
+        self.durable = self.durable.of(self._load_segments(loaded))
         self.view = self.durable
         self.view = self.view.of((*self.view.segments, self._new_tail()))
         self._seal_beyond = self.settings.checkpoint_bytes
@@ -527,7 +540,8 @@ class Store:
     def hold(self) -> Held:
         """Hold the shard as it is now; its files stay as they are until `let_go`."""
         state = self._files.state
-        held = Held(state, tuple(self._wal.extent(state.sequence + 1)), self.view.sequence)
+        log = tuple(self._wal.extent(state.sequence + 1))
+        held = Held(state, self.durable, log, self.view.sequence)
         self._files.hold(held)
         return held
 
@@ -577,11 +591,17 @@ class Store:
 
     # -- loading
 
-    def _load_segments(self) -> tuple[SegmentView, ...]:
+    def _load_segments(self, loaded: ShardView | None) -> tuple[SegmentView, ...]:
+        """Load what the manifest names, but for what is in memory as it is to be."""
+        known = {} if loaded is None else _of_use(self.durable, loaded)
         views = []
         for entry in self._files.state.segments:
-            keys, settings = self.durable.keys(), self.durable.settings
-            segment, deleted = load_segment(self.storage, entry, keys, settings)
+            same = known.get(entry.id)
+            if same is not None and is_same_but_dead_rows(same.entry, entry):
+                segment, deleted = same, load_tombstones(self.storage, entry)
+            else:
+                keys, settings = self.durable.keys(), self.durable.settings
+                segment, deleted = load_segment(self.storage, entry, keys, settings)
             views.append(SegmentView(segment, entry.rows, deleted))
         self._files.note(views)
         return tuple(views)
@@ -667,6 +687,19 @@ def _without_dead(view: ShardView) -> ShardView:
     return view.of(v for v in view.segments if v.live_count)
 
 
+def _of_use(wanted: ShardView, loaded: ShardView) -> dict[int, ImmutableSegment]:
+    """Return the built segments of `loaded` by number; none where its vectors are others, or live
+    elsewhere."""
+    if loaded.keys() != wanted.keys() or _places(loaded.settings) != _places(wanted.settings):
+        return {}
+    segments = (view.segment for view in loaded.segments)
+    return {one.number: one for one in segments if isinstance(one, ImmutableSegment)}
+
+
+def _places(settings: Settings) -> tuple[object, ...]:
+    return settings.memory, settings.graph_memory, settings.payload_memory
+
+
 def _refuse_unless_there(storage: Storage, state: Manifest | None) -> Manifest:
     if state is None:
         raise NotFound(f"there is no shard in {storage.path}")
@@ -700,8 +733,13 @@ def _load(storage: Storage, state: Manifest, config: EdgeConfig | None) -> Store
     return store
 
 
-def open_state(storage: Storage, state: Manifest, config: EdgeConfig) -> Store:
-    """Return the store of a manifest, be it on disk or not yet, with its log carried out."""
+def open_state(
+    storage: Storage, state: Manifest, config: EdgeConfig, loaded: ShardView | None = None
+) -> Store:
+    """Return the store of a manifest, be it on disk or not yet, with its log carried out.
+
+    Segments that `loaded` has are not read again.
+    """
     wal = Wal.open(
         storage,
         state.log,
@@ -710,7 +748,7 @@ def open_state(storage: Storage, state: Manifest, config: EdgeConfig) -> Store:
         shard=state.shard,
         create=False,
     )
-    store = Store(storage, config, state, wal)
+    store = Store(storage, config, state, wal, loaded)
     store.replay()
     return store
 

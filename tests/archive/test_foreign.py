@@ -303,12 +303,14 @@ def test_what_did_not_change_keeps_its_graph(folder: Path) -> None:
         ours.update(UpdateOperation.set_payload([8], {"mine": 1}))
         ours.optimize()
         archive = partial(theirs, folder / "theirs", folder / "b", ours.snapshot_manifest("qdrant"))
+        before = {view.segment.number: view.segment for view in ours._store.view.segments}
         ours.update_from_snapshot(archive)
         assert_same(our_points(ours), real_points(theirs))
         [still] = [view for view in ours._store.view.segments if view.segment.graphs]
         assert still.segment.entry is not None
         assert still.segment.entry.files["graph-0"] == indexed.segment.entry.files["graph-0"]
         assert still.live_count == 300 - 10 - 3  # what only ours changed is as it was
+        assert still.segment is before[still.segment.number]  # nor was it read again
     goes_on(folder / "ours", real_points(theirs), fields=set())
     theirs.close()
 

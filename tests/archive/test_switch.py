@@ -20,7 +20,7 @@ from tests.disk.simulated import FAULTS, FaultyStorage, Image, SimulatedStorage
 def update(store: Store, archive: Path) -> None:
     held = store.hold()
     try:
-        with restore.brought_in(store.storage, archive, held.manifest) as arrival:
+        with restore.brought_in(store.storage, archive, held) as arrival:
             number = store.numbers(arrival.numbers, arrival.above)
             store.become(arrival.ready(number, store.config))
     finally:
