@@ -1,380 +1,409 @@
-"""What a fleet of robots asks of a Qdrant cluster: simulated on costs measured from the code.
+"""What a fleet of robots asks of a Qdrant cluster, on paper: `python -m benchmarks.fleet_sim`.
 
-`python -m benchmarks.fleet_sim [--robots N] [--hz F] [--dim D] [--linger S] [--site N] ...`
-
-Time goes in steps of a second, all robots at once as arrays. A robot writes points at a steady
-rate into its log, and pushes them as `edge.sync.Push` does: a request at most every `linger`
-seconds while little waits, requests of `batch_bytes` one after another while much does, a pause
-that doubles (drawn between its half and its whole) after each failure. Robots lose their line and
-find it again; the server is gone for a while and comes back. Not simulated: what happens inside
-the server.
-
-Invariant: no point is lost or made: written = stored + waiting, at every moment.
+Bytes are measured in the same run (`fleet_costs`), what robots and the cluster do is simulated
+(`fleet_model`), and what cannot be known without a cluster is an assumption: an option here, or a
+constant with a name. No peer, no cluster; docs/fleet.md tells what to make of the tables.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, expm1, inf
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from benchmarks import report
+from benchmarks.fleet_costs import (
+    BATCH_BYTES,
+    Mix,
+    PushCosts,
+    SnapshotCosts,
+    push_costs,
+    qdrant_snapshot_costs,
+    snapshot_costs,
+)
+from benchmarks.fleet_model import Fleet, Sending, Server, simulate
+from edge.shard import OUTBOX_BYTES
 
-import edge
-from edge import blocking
-from edge.model.check import check
-from edge.sync.rest import Retries
-from edge.sync.writes import requests_of
+REPLICAS: Final = 2
+RESERVE: Final = 2.0
+"""How much more than the mean a cluster can take: half of it serves to catch up."""
+SHARDS_A_NODE: Final = 4
+SHARD_POINTS: Final = 10_000_000
+SMALL_BATCH: Final = 128 << 10
+LONG_TIMEOUT: Final = 300.0
+INDEXING_BYTES: Final = 10_000 << 10
+"""Of vectors that a segment of the server holds before it is indexed (Qdrant's default)."""
+WARM_UP, OBSERVED = 300.0, 900.0
+AFTERWARDS: Final = 3_600.0
+DAY: Final = 86_400.0
 
-DAY = 86_400
-FLOATS = 4
-SAMPLE = 5_000
-"""Points that the costs of snapshots are measured with."""
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """What is assumed of the robots and of the server."""
-
-    robots: int = 10_000
-    hz: float = 1.0
-    """points that a robot writes a second"""
-    dim: int = 384
-    linger: float = 30.0
-    batch_bytes: int = 1 << 20
-    site: int = 200
-    """robots that share a shard key, and pull its shards"""
-    seen_again: float = 0.7
-    """the share of points that overwrite one of the robot's own"""
-    offline: float = 0.05
-    """the share of robots without a line at any moment"""
-    shortest_gap: float = 600.0
-    longest_gap: float = 28_800.0
-    """seconds without a line, as many short ones as long ones on a scale of ratios"""
-    uplink: float = 4.0
-    """requests that a robot can send a second when much waits"""
-    capacity: float = 20_000.0
-    """points a second that the cluster takes; what comes beyond is answered "later" (429)"""
-    per_shard: float = 4_000.0
-    """points a second that one shard takes: an assumption, 2,000 to 10,000 are seen"""
-    replicas: int = 2
-    kept_days: float = 7.0
-    pull_minutes: float = 10.0
-    hours: float = 3.0
-    outage_at: float = 1.0
-    outage_minutes: float = 10.0
-    jitter: bool = True
-    seed: int = 7
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Bytes, measured."""
+class Assumed:
+    """What is assumed, and can be said on the command line."""
 
-    alone: float
-    """of a request that brings one point"""
-    together: float
-    """of a point in a request that brings many"""
-    stored: float
-    """of a point in a shard snapshot"""
-    partial: float
-    """of a new point in a partial snapshot, all that comes with it included"""
-    partial_empty: float
-    """of a partial snapshot that brings nothing"""
+    fleet: Fleet
+    mix: Mix
+    dim: int
+    shard_speed: float
+    site_robots: int
+    site_points: int
+    days: float
+    away: float
+    seed: int
 
+    @property
+    def rate(self) -> float:
+        """Sightings a second that the fleet writes."""
+        return self.fleet.robots * self.fleet.hz
 
-@dataclass
-class Trace:
-    """What happened, second by second."""
+    @property
+    def shards(self) -> int:
+        """Shards that take the rate, and the reserve."""
+        return ceil(RESERVE * self.rate / self.shard_speed)
 
-    requests: list[int] = field(default_factory=list)
-    points: list[int] = field(default_factory=list)
-    again: list[int] = field(default_factory=list)
-    """requests of robots whose last one had failed"""
-    refused: list[int] = field(default_factory=list)
-    waiting: list[int] = field(default_factory=list)
-    """points that wait at robots which have a line"""
-    everywhere: int = 0
-    """points that wait at the end"""
-    written: int = 0
-    stored: int = 0
+    @property
+    def server(self) -> Server:
+        """The cluster as a whole, its points spread evenly."""
+        return Server(self.shards * self.shard_speed)
 
 
-# ---- what things cost ----
+@dataclass(frozen=True)
+class Measured:
+    """All bytes that the tables need."""
+
+    usual: PushCosts
+    small: PushCosts
+    wide: PushCosts
+    all_new: PushCosts
+    ours: SnapshotCosts
+    theirs: SnapshotCosts
+    wide_ours: SnapshotCosts
 
 
-def measured(dim: int) -> Costs:
-    """Measure what the code makes of points of `dim` floats and a small payload."""
-    config = edge.EdgeConfig(
-        edge.EdgeVectorParams(dim, edge.Distance.Cosine),
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=1),
-    )
-    alone, many = (_sent(config, dim, count) for count in (1, 256))
-    with tempfile.TemporaryDirectory(prefix="fleet-") as name:
-        folder = Path(name)
-        with blocking.EdgeShard.create(folder / "shard", config) as shard:
-            shard.update(_points(dim, 0, SAMPLE))
-            shard.optimize()
-            since = shard.export_qdrant(folder / "full.tar")
-            shard.update(edge.UpdateOperation.delete_points([0]))
-            shard.export_qdrant(folder / "empty.tar", since=since)
-            new = SAMPLE // 50
-            shard.update(_points(dim, SAMPLE, SAMPLE + new))
-            shard.export_qdrant(folder / "some.tar", since=since)
-        sizes = {path.stem: path.stat().st_size for path in folder.glob("*.tar")}
-    return Costs(
-        alone,
-        many / 256,
-        sizes["full"] / SAMPLE,
-        (sizes["some"] - sizes["empty"]) / new,
-        sizes["empty"],
+def measured(assumed: Assumed) -> Measured:
+    """Measure them."""
+    dim, seed = assumed.dim, assumed.seed
+    return Measured(
+        push_costs(assumed.mix, dim, seed),
+        push_costs(assumed.mix, dim, seed, SMALL_BATCH),
+        push_costs(assumed.mix, 2 * dim, seed),
+        push_costs(Mix(1.0, 0.0), dim, seed),
+        snapshot_costs(dim, seed),
+        qdrant_snapshot_costs(dim, seed),
+        snapshot_costs(2 * dim, seed),
     )
 
 
-def _sent(config: edge.EdgeConfig, dim: int, count: int) -> int:
-    operation = check(_points(dim, 0, count), config, edge.Limits())
-    return sum(len(request.body or b"") for request in requests_of([operation], 1 << 30))
+def sending(costs: PushCosts) -> Sending:
+    """How a robot sends, by what it costs."""
+    return Sending(
+        most=max(1, round(costs.backlog_ops)),
+        head_bytes=costs.head_bytes,
+        op_bytes=costs.backlog_bytes,
+    )
 
 
-def _points(dim: int, first: int, last: int) -> Any:
-    draw = np.random.default_rng(first)
-    numbers = draw.normal(size=(last - first, dim)).astype(np.float32)
-    payloads: list[dict[str, Any] | None] = [
-        {
-            "robot": f"robot-{n % 97:05d}",
-            "place": [n / 7, n / 3, 0.5],
-            "at": 1.7e9 + n,
-            "kind": "cup",
-        }
-        for n in range(first, last)
-    ]
-    return edge.UpdateOperation.upsert_arrays(range(first, last), numbers, payloads)
+# ---- tables ----
 
 
-# ---- the robots ----
-
-
-class Robots:
-    """All robots, as arrays by robot."""
-
-    def __init__(self, fleet: Fleet, costs: Costs) -> None:
-        self.fleet = fleet
-        self.draw = np.random.default_rng(fleet.seed)
-        count = fleet.robots
-        self.a_request = max(1, int(fleet.batch_bytes / costs.together))
-        self.most = self.a_request * max(1, int(fleet.uplink))
-        """Points that a robot can send in a second."""
-        self.waiting = np.zeros(count, np.int64)
-        self.rest = self.draw.random(count)
-        self.next_send = self.draw.random(count) * max(fleet.linger, 1.0)
-        self.failures = np.zeros(count, np.int64)
-        self.has_line = self.draw.random(count) >= fleet.offline
-        self.changes = self._first_changes()
-
-    def _gaps(self, count: int) -> NDArray[np.float64]:
-        low, high = np.log(self.fleet.shortest_gap), np.log(self.fleet.longest_gap)
-        return np.exp(self.draw.uniform(low, high, count))
-
-    def _first_changes(self) -> NDArray[np.float64]:
-        low, high = self.fleet.shortest_gap, self.fleet.longest_gap
-        mean = (high - low) / np.log(high / low)
-        self.mean_online = mean * (1 - self.fleet.offline) / max(self.fleet.offline, 1e-9)
-        online = self.draw.exponential(self.mean_online, self.fleet.robots)
-        gaps = self._gaps(self.fleet.robots) * self.draw.random(self.fleet.robots)
-        return np.where(self.has_line, online, gaps)
-
-    def write(self) -> int:
-        """Let each write for a second."""
-        self.rest += self.fleet.hz
-        new = self.rest.astype(np.int64)
-        self.rest -= new
-        self.waiting += new
-        return int(new.sum())
-
-    def move(self, now: float) -> None:
-        """Lose lines, and find them again."""
-        turned = np.flatnonzero(self.changes <= now)
-        self.has_line[turned] ^= True
-        found = self.has_line[turned]
-        online = self.draw.exponential(self.mean_online, len(turned))
-        self.changes[turned] = now + np.where(found, online, self._gaps(len(turned)))
-        self.next_send[turned[found]] = now
-
-    def ready(self, now: float) -> NDArray[np.int64]:
-        """Those who send now, in an order by chance."""
-        chosen = np.flatnonzero(self.has_line & (self.next_send <= now) & (self.waiting > 0))
-        return self.draw.permutation(chosen)
-
-    def succeed(self, who: NDArray[np.int64], now: float) -> NDArray[np.int64]:
-        """Take what these have sent in a second off what waits; return how many points of each."""
-        sent = np.minimum(self.waiting[who], self.most)
-        self.waiting[who] -= sent
-        self.failures[who] = 0
-        is_much = self.waiting[who] >= self.a_request
-        self.next_send[who] = now + np.where(is_much, 1.0, max(self.fleet.linger, 1.0))
-        return sent
-
-    def fail(self, who: NDArray[np.int64], now: float) -> None:
-        """Let these wait, as Retries says."""
-        retries = Retries()
-        self.failures[who] += 1
-        doubled = retries.first * 2.0 ** np.minimum(self.failures[who] - 1, 30)
-        whole = np.minimum(retries.longest, doubled)
-        drawn = self.draw.uniform(whole / 2, whole) if self.fleet.jitter else whole
-        self.next_send[who] = now + drawn
-
-
-def simulated(fleet: Fleet, costs: Costs) -> Trace:
-    """Let the fleet live for `hours`."""
-    robots, trace = Robots(fleet, costs), Trace()
-    gone = fleet.outage_at * 3600, fleet.outage_at * 3600 + fleet.outage_minutes * 60
-    for second in range(int(fleet.hours * 3600)):
-        trace.written += robots.write()
-        robots.move(second)
-        who = robots.ready(second)
-        trace.again.append(int((robots.failures[who] > 0).sum()))
-        if gone[0] <= second < gone[1]:
-            served, refused = who[:0], who
-        else:
-            asked = np.minimum(robots.waiting[who], robots.most)
-            fits = int(np.searchsorted(np.cumsum(asked), fleet.capacity, side="right"))
-            served, refused = who[:fits], who[fits:]
-        sent = robots.succeed(served, second)
-        robots.fail(refused, second)
-        calls = int(np.ceil(sent / robots.a_request).sum())
-        trace.requests.append(calls + len(refused))
-        trace.points.append(int(sent.sum()))
-        trace.refused.append(len(refused))
-        trace.stored += int(sent.sum())
-        trace.waiting.append(int(robots.waiting[robots.has_line].sum()))
-    trace.everywhere = int(robots.waiting.sum())
-    return trace
-
-
-# ---- what comes out ----
-
-Row = tuple[str, str]
-
-
-def steady(fleet: Fleet, costs: Costs) -> list[Row]:
-    """The cluster's daily bread, by arithmetic."""
-    points = fleet.robots * fleet.hz
-    together = max(1.0, min(fleet.linger * fleet.hz, fleet.batch_bytes / costs.together))
-    size = costs.alone if together < 2 else costs.together
-    new = points * (1 - fleet.seen_again)
-    kept = new * DAY * fleet.kept_days
-    shards = int(np.ceil(points / fleet.per_shard))
-    return [
-        ("points a second", f"{points:,.0f}"),
-        (f"requests a second, linger {fleet.linger:g} s", f"{points / together:,.0f}"),
-        ("bytes of a point on the line", f"{size:,.0f}"),
-        ("bytes a second in", f"{points * size / 1e6:,.1f} MB"),
-        ("written by all replicas a second", f"{points * fleet.replicas:,.0f} points"),
+def bytes_of_pushes(assumed: Assumed, found: Measured) -> Table:
+    """What a sighting is on the line and in the robot's log."""
+    kept = {"as assumed": found.usual, f"{2 * assumed.dim} floats": found.wide}
+    kept |= {"all new": found.all_new, f"batch_bytes {SMALL_BATCH >> 10} KiB": found.small}
+    rows = [
         (
-            f"shards, at {fleet.per_shard:,.0f} points/s each",
-            f"{shards}, {shards * fleet.replicas} with replicas",
+            name,
+            *numbers(costs.alone, costs.backlog_bytes, costs.backlog_ops, costs.log_bytes),
+            number(OUTBOX_BYTES / costs.log_bytes / assumed.fleet.hz / DAY),
+        )
+        for name, costs in kept.items()
+    ]
+    head = (
+        f"{assumed.dim} floats, {BATCH_BYTES >> 10} KiB",
+        "bytes alone",
+        "bytes in a full request",
+        "sightings a full request",
+        "bytes in the robot's log",
+        "days offline in 4 GiB",
+    )
+    return "Measured: a sighting", head, rows
+
+
+def bytes_of_snapshots(assumed: Assumed, found: Measured) -> Table:
+    """What a point is in snapshots."""
+    kept = {
+        f"export_qdrant, {assumed.dim} floats": found.ours,
+        f"Qdrant Edge's files, {assumed.dim} floats": found.theirs,
+        f"export_qdrant, {2 * assumed.dim} floats": found.wide_ours,
+    }
+    rows = [
+        (
+            name,
+            *numbers(costs.full_bytes, costs.fixed_bytes, costs.partial_bytes, costs.again_bytes),
+        )
+        for name, costs in kept.items()
+    ]
+    head = (
+        "bytes",
+        "full, a point",
+        "partial, fixed",
+        "partial, a changed point",
+        f"partial of 1 point after {found.ours.tail}",
+    )
+    return "Measured: snapshots", head, rows
+
+
+def usual_days(assumed: Assumed, found: Measured) -> Table:
+    """What comes in as long as the server is there."""
+    ways: list[tuple[str, PushCosts, float]] = [
+        ("linger 0, the default", found.usual, 0.0),
+        ("linger 10 s", found.usual, 10.0),
+        ("linger 30 s", found.usual, 30.0),
+        ("linger 60 s", found.usual, 60.0),
+        (f"linger 30 s, {2 * assumed.dim} floats", found.wide, 30.0),
+        ("linger 30 s, all new", found.all_new, 30.0),
+    ]
+    rows = []
+    for name, costs, linger in ways:
+        fleet = replace(assumed.fleet, linger=linger)
+        seconds = WARM_UP + OBSERVED
+        trace = simulate(fleet, sending(costs), assumed.server, seconds, assumed.seed)
+        kinds = (trace.stored, trace.requests, trace.nbytes / 1e6)
+        stored, requests, came = (trace.a_second(kind, WARM_UP) for kind in kinds)
+        each = (stored.mean(), requests.mean(), requests.max(), came.mean(), came.max())
+        rows.append((name, *numbers(*each, came.mean() * (REPLICAS - 1))))
+    head = (
+        "pushed",
+        "sightings/s",
+        "requests/s",
+        "most in a second",
+        "MB/s in",
+        "most",
+        "MB/s to replicas, at most",
+    )
+    return "Simulated: the server is there", head, rows
+
+
+def sizes(assumed: Assumed, found: Measured) -> Table:
+    """Shards and nodes by rate, and by what is kept."""
+    usual = assumed.shard_speed
+    new = assumed.rate * assumed.mix.new * DAY
+    ways = [(share * usual, 1.0) for share in (0.5, 1.0, 2.0, 4.0)]
+    rows = []
+    for speed, days in [*ways, (usual, assumed.days)]:
+        kept = new * days
+        by_rate = ceil(RESERVE * assumed.rate / speed)
+        by_size = ceil(kept / SHARD_POINTS)
+        shards = max(by_rate, by_size)
+        nodes = ceil(shards * REPLICAS / SHARDS_A_NODE)
+        nbytes = found.ours.full_bytes * REPLICAS
+        counts = (speed, days, by_rate, by_size, shards * REPLICAS, nodes)
+        rows.append(numbers(*counts, new / 1e6, new * nbytes / 1e9, kept * nbytes / 1e12))
+    head = (
+        "sightings/s a shard (assumed)",
+        "days kept (assumed)",
+        "shards by rate",
+        "by size",
+        "with replicas",
+        "nodes",
+        "million new points a day",
+        "GB a day",
+        "TB kept",
+    )
+    return "Worked out: the cluster", head, rows
+
+
+def restarts(assumed: Assumed, found: Measured) -> Table:
+    """The server was away, and all come back."""
+    usual, away = sending(found.usual), assumed.server
+    ways: list[tuple[str, Sending, Server]] = [
+        ("as edge.sync does, refused beyond 10 s", usual, away),
+        ("without jitter, refused beyond 10 s", replace(usual, jitter=False), away),
+        ("nothing is refused", usual, replace(away, patience=inf)),
+        (
+            f"nothing is refused, timeout {LONG_TIMEOUT:g} s",
+            replace(usual, timeout=LONG_TIMEOUT),
+            replace(away, patience=inf),
         ),
-        ("new points a day", f"{new * DAY / 1e6:,.0f} million"),
-        (f"kept for {fleet.kept_days:g} days", f"{kept / 1e9:,.2f} billion points"),
-        ("with replicas", f"{kept * fleet.replicas * costs.stored / 1e12:,.1f} TB"),
-    ]
-
-
-def after_outage(fleet: Fleet, trace: Trace) -> list[Row]:
-    """How the cluster comes back."""
-    gone = int(fleet.outage_at * 3600)
-    back = gone + int(fleet.outage_minutes * 60)
-    usual = 1.2 * max(trace.waiting[gone - 600 : gone])
-    steps = enumerate(trace.waiting[back:])
-    drained = next((f"{step / 60:,.1f} min" for step, waiting in steps if waiting < usual), "never")
-    minute = slice(back, back + 120)
-    return [
-        ("waiting when it comes back", f"{trace.waiting[back] / 1e6:,.1f} million points"),
-        ("requests a second before", f"{np.mean(trace.requests[gone - 600 : gone]):,.0f}"),
-        ("most that ask again in one second, of two minutes", f"{max(trace.again[minute]):,}"),
-        ('answered "later" in two minutes', f"{sum(trace.refused[minute]):,}"),
-        ("until no more waits than usual", drained),
-    ]
-
-
-def pulling(fleet: Fleet, costs: Costs) -> list[Row]:
-    """What it costs that every robot has its site's memory."""
-    new = fleet.site * fleet.hz * (1 - fleet.seen_again) * DAY * fleet.kept_days
-    changed = fleet.site * fleet.hz * fleet.pull_minutes * 60
-    full = new * costs.stored
-    partial = costs.partial_empty + changed * costs.partial
-    pulls = fleet.robots / (fleet.pull_minutes * 60)
-    return [
-        (f"points of a site of {fleet.site} robots", f"{new / 1e6:,.1f} million"),
-        ("a full snapshot", f"{full / 1e9:,.1f} GB"),
-        (f"a partial one, every {fleet.pull_minutes:g} min", f"{partial / 1e6:,.0f} MB"),
-        ("partial snapshots a second, all robots", f"{pulls:,.1f}"),
-        ("bytes a second out, partial", f"{pulls * partial / 1e9:,.2f} GB"),
-        ("bytes a second out, full", f"{pulls * full / 1e9:,.0f} GB"),
         (
-            "bytes a second for one robot, partial",
-            f"{partial / fleet.pull_minutes / 60 / 1e6:,.2f} MB",
+            f"nothing is refused, batch_bytes {SMALL_BATCH >> 10} KiB",
+            sending(found.small),
+            replace(away, patience=inf),
         ),
     ]
-
-
-def tables(fleet: Fleet, costs: Costs) -> Iterator[tuple[str, list[Row]]]:
-    """All that is told, by heading."""
-    yield (
-        "Costs, measured",
-        [
-            ("a request of one point", f"{costs.alone:,.0f} bytes"),
-            ("a point among many", f"{costs.together:,.0f} bytes"),
-            ("a point in a shard snapshot", f"{costs.stored:,.0f} bytes"),
-            ("a new point in a partial one", f"{costs.partial:,.0f} bytes"),
-            ("a partial one that brings nothing new", f"{costs.partial_empty:,.0f} bytes"),
-        ],
+    rows = [
+        (name, *restarted(assumed.fleet, how, replace(server, down=assumed.away), assumed.seed))
+        for name, how, server in ways
+    ]
+    head = (
+        f"after {assumed.away / 60:g} min without the server",
+        "most requests in a second of the first minute",
+        "MB/s of that minute",
+        "refused requests",
+        "sent in vain, of what was taken in",
+        "minutes to catch up",
     )
-    yield "Steady", steady(fleet, costs)
-    for linger in sorted({0.0, fleet.linger}):
-        for jitter in (True, False):
-            one = replace(fleet, linger=linger, jitter=jitter)
-            name = f"Server gone for {fleet.outage_minutes:g} min, linger {linger:g} s, "
-            yield (
-                name + ("pauses drawn" if jitter else "pauses all alike"),
-                after_outage(one, simulated(one, costs)),
-            )
-    yield "Pulling", pulling(fleet, costs)
+    return "Simulated: a restart", head, rows
 
 
-def options() -> Fleet:
-    """Read the command line: an option for each field of Fleet."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.fleet_sim", description=__doc__.splitlines()[0]
+def restarted(fleet: Fleet, how: Sending, server: Server, seed: int) -> tuple[str, ...]:
+    """One way to come back, for the table; robots that are offline by themselves are left out."""
+    fleet = replace(fleet, offline=0.0)
+    trace = simulate(fleet, how, server, server.down + AFTERWARDS, seed)
+    requests, came, refused = (
+        trace.a_second(what, server.down) for what in (trace.requests, trace.nbytes, trace.refused)
     )
-    for known in fields(Fleet):
-        if known.name != "jitter":
-            kind = int if isinstance(known.default, int) else float
-            name = f"--{known.name.replace('_', '-')}"
-            parser.add_argument(
-                name, type=kind, default=known.default, metavar=f"{known.default:g}"
-            )
-    return Fleet(**vars(parser.parse_args()))
+    taken_in = trace.stored.sum() + trace.given_up
+    minutes = trace.drained(server.down, 2 * fleet.robots * fleet.hz) / 60
+    never = f"not in {AFTERWARDS / 60:g}"
+    return (
+        number(requests[:60].max()),
+        number(came[:60].mean() / 1e6),
+        number(refused.sum()),
+        f"{trace.given_up / taken_in:.0%}",
+        never if minutes == inf else number(minutes),
+    )
 
 
-def show(found: Sequence[tuple[str, list[Row]]]) -> str:
-    """Tables as Markdown."""
-    lines: list[str] = []
-    for heading, rows in found:
-        lines += [f"**{heading}**", "", "| | |", "| --- | --- |"]
-        lines += [f"| {what} | {value} |" for what, value in rows]
-        lines.append("")
-    return "\n".join(lines)
+def site(assumed: Assumed, found: Measured) -> Table:
+    """One site was without a network, and comes back to its one shard."""
+    fleet = replace(assumed.fleet, robots=assumed.site_robots)
+    rate = fleet.robots * fleet.hz
+    rows = []
+    for share in (0.5, 1.0, 2.0):
+        server = Server(share * assumed.shard_speed, down=assumed.away)
+        most, came, refused, _, minutes = restarted(
+            fleet, sending(found.usual), server, assumed.seed
+        )
+        rows.append((number(server.speed), number(rate), most, came, refused, minutes))
+    head = (
+        "sightings/s a shard (assumed)",
+        "written/s",
+        "most requests in a second",
+        "MB/s of the first minute",
+        "refused requests",
+        "minutes to catch up",
+    )
+    minutes_away = assumed.away / 60
+    return f"Simulated: one site, {minutes_away:g} min without a network, one shard", head, rows
 
 
-def main() -> None:
-    """Measure, simulate, tell."""
-    fleet = options()
-    print(show(list(tables(fleet, measured(fleet.dim)))))
+def pulls(assumed: Assumed, found: Measured) -> Table:
+    """What robots that hold their site's shard fetch."""
+    costs, robots = found.ours, assumed.fleet.robots
+    sites = ceil(robots / assumed.site_robots)
+    tail = INDEXING_BYTES / (4 * assumed.dim)
+    full = costs.full_bytes * assumed.site_points
+    rows = []
+    for name, period in (("30 s", 30.0), ("5 min", 300.0), ("1 h", 3600.0), ("1 day", DAY)):
+        changed = changed_points(assumed, period)
+        some = min(full, costs.fixed_bytes + costs.partial_bytes * (changed + tail / 2))
+        out = [
+            count * nbytes / period / 1e9 for nbytes in (some, full) for count in (robots, sites)
+        ]
+        rows.append((name, *numbers(changed, some / 1e6, some / period / 1e6, *out)))
+    head = (
+        "pulled every",
+        "points changed",
+        "MB a partial one",
+        "MB/s a robot",
+        "GB/s, all robots",
+        "GB/s, one a site",
+        "GB/s full, all robots",
+        "GB/s full, one a site",
+    )
+    return f"Worked out: pulls of a site's {assumed.site_points:,} points", head, rows
+
+
+def changed_points(assumed: Assumed, period: float) -> float:
+    """Points of a site that a period makes or changes; each counts once, all are equally likely."""
+    sightings = assumed.site_robots * assumed.fleet.hz * period
+    new = sightings * assumed.mix.new
+    touched = -assumed.site_points * expm1(-(sightings - new) / assumed.site_points)
+    return min(assumed.site_points, new + touched)
+
+
+TABLES: Final[tuple[Callable[[Assumed, Measured], Table], ...]] = (
+    bytes_of_pushes,
+    bytes_of_snapshots,
+    usual_days,
+    sizes,
+    restarts,
+    site,
+    pulls,
+)
+
+
+# ---- words ----
+
+
+def number(value: float) -> str:
+    """Write a number as the other benchmarks do."""
+    return report.number(value, "of them")
+
+
+def numbers(*values: float) -> tuple[str, ...]:
+    """Write each."""
+    return tuple(map(number, values))
+
+
+def lines(table: Table) -> Iterator[str]:
+    """Yield a table as Markdown."""
+    title, head, rows = table
+    yield f"### {title}"
+    yield ""
+    for row in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+
+
+def options(arguments: Sequence[str] | None = None) -> Assumed:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="fleet_sim", description=__doc__.splitlines()[0])
+    fleet, mix = Fleet(), Mix()
+    add = parser.add_argument
+    add("--robots", type=int, default=fleet.robots)
+    add("--hz", type=float, default=fleet.hz, help="sightings a second of one robot")
+    add("--dim", type=int, default=384, help="floats of a vector; twice as many are shown too")
+    add("--offline", type=float, default=fleet.offline, help="share of robots without a network")
+    add("--new", type=float, default=mix.new, help="share of sightings that are new points")
+    add("--again", type=float, default=mix.again, help="share that overwrites a point")
+    add("--shard-speed", type=float, default=1_000.0, help="sightings a second that a shard takes")
+    add("--site-robots", type=int, default=200)
+    add("--site-points", type=int, default=1_000_000, help="points that a site keeps")
+    add("--days", type=float, default=7.0, help="how long the server keeps a point")
+    add("--away", type=float, default=30.0, help="minutes that the server is not there")
+    add("--seed", type=int, default=0)
+    wanted = parser.parse_args(arguments)
+    if wanted.robots < 1 or wanted.hz <= 0 or wanted.shard_speed <= 0 or wanted.site_robots < 1:
+        parser.error("robots, hz, shard-speed and site-robots are more than 0")
+    if not 0 <= wanted.offline < 1 or not 0 <= wanted.new <= wanted.new + wanted.again <= 1:
+        parser.error("offline, new and again are shares, offline less than 1")
+    return Assumed(
+        Fleet(wanted.robots, wanted.hz, wanted.offline),
+        Mix(wanted.new, wanted.again),
+        wanted.dim,
+        wanted.shard_speed,
+        wanted.site_robots,
+        wanted.site_points,
+        wanted.days,
+        60 * wanted.away,
+        wanted.seed,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, simulate, print."""
+    assumed = options(arguments)
+    found = measured(assumed)
+    for table in TABLES:
+        for line in lines(table(assumed, found)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
