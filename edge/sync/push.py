@@ -156,6 +156,7 @@ class Push:
         self._counts = dict.fromkeys(COUNTS, 0)
         self._error: EdgeError | None = None
         self._ended = anyio.Event()
+        self._hurry = anyio.Event()
 
     def __repr__(self) -> str:
         return f"Push({self._rest.url!r}, {self.collection!r}, name={self.name!r})"
@@ -220,6 +221,7 @@ class Push:
         """
         outbox = self.outbox
         sequence = outbox.newest
+        self._hurry.set()
         lost: OutboxLost | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_wait_for, self._ended, tasks.cancel_scope)
@@ -265,10 +267,16 @@ class Push:
                 await self._deliver(batch)
                 await self.outbox.confirm(batch)
                 if batch.nbytes < self._most_bytes:
-                    await anyio.sleep(self._linger)
+                    await self._wait_for_more()
             except OutboxLost:
                 await self.outbox.begin_anew()
                 self._count("resyncs")
+
+    async def _wait_for_more(self) -> None:
+        """Linger, unless somebody waits for what is here to be there."""
+        with anyio.move_on_after(self._linger):
+            await self._hurry.wait()
+        self._hurry = anyio.Event()
 
     async def _find_collection(self) -> None:
         """Make sure that the collection is there, and takes the shard's vectors."""
