@@ -376,7 +376,7 @@ class EdgeShard(Reads):
         with self._locked() as store, self._held() as (_, held), _defects_named("snapshot"):
             with restore.brought_in(store.storage, snapshot_path, held, key) as arrival:
                 number = store.numbers(arrival.numbers, arrival.above)
-                ready = arrival.ready(number, store.config)
+                ready = arrival.ready(number, store.config, writing.go_on)
                 with _whole(store):
                     store.become(ready)
             return ready.sequence

@@ -100,7 +100,7 @@ class SnapshotActor:
         local = self._store.config
         ready: list[Store] = []
         try:
-            await self._in_thread(lambda pulse: ready.append(arrival.ready(number, local)))
+            await self._in_thread(lambda pulse: ready.append(arrival.ready(number, local, pulse)))
         except anyio.get_cancelled_exc_class():
             for one in ready:
                 await self._writer.finish(lambda store, one=one: store.refuse(one))  # type: ignore[misc]

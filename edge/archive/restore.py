@@ -19,6 +19,7 @@ from typing import Any, Final
 from edge.archive import foreign, foreign_snapshot, reading
 from edge.archive.incoming import made_ready
 from edge.archive.still_there import Known
+from edge.archive.writing import Pulse, go_on
 from edge.disk import files, manifest
 from edge.disk.foreign import ForeignStorage
 from edge.disk.manifest import Manifest
@@ -39,12 +40,13 @@ them, and that is held against the space that is free."""
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A snapshot that was unpacked: `ready(number, local)` makes the store that the shard can
-    become, by `numbers` numbers from `number` on, none below `above`."""
+    """A snapshot that was unpacked: `ready(number, local, pulse)` makes the store that the shard
+    can become, by `numbers` numbers from `number` on, none below `above`; `pulse` may raise to
+    leave it."""
 
     numbers: int
     above: int
-    ready: Callable[[int, EdgeConfig], Store]
+    ready: Callable[[int, EdgeConfig, Pulse], Store]
 
 
 def folder_of(path: str | os.PathLike[str]) -> tuple[DiskStorage, str]:
@@ -133,7 +135,7 @@ def _arrived(archive: TarReader, storage: Storage, own: Held, key: bytes | None)
     return Arrival(
         incoming.numbers,
         incoming.manifest.next_segment,
-        lambda number, local: made_ready(storage, incoming, number, local, own.durable),
+        lambda number, local, _: made_ready(storage, incoming, number, local, own.durable),
     )
 
 
@@ -147,12 +149,12 @@ def _foreign(archive: TarReader, storage: Storage, own: Held) -> Arrival:
     steady = foreign_snapshot.complete(wide, files.INCOMING, own.manifest.base, have)
     known = Known(own.manifest, own.durable, steady) if steady else None
 
-    def ready(number: int, local: EdgeConfig) -> Store:
+    def ready(number: int, local: EdgeConfig, pulse: Pulse) -> Store:
         base = files.base_folder(number)
         storage.rename(files.INCOMING, base)
         try:
             with _foreign_shard(storage, base) as shard:
-                return foreign.imported(storage, shard, number + 1, base, local, known, _no_pulse)
+                return foreign.imported(storage, shard, number + 1, base, local, known, pulse)
         except BaseException:
             with suppress(StorageFault):
                 storage.remove_tree(base)
@@ -177,10 +179,6 @@ def _foreign_shard(storage: Storage, folder: str) -> Iterator[QdrantShard]:
         yield shard
     finally:
         shard.close()
-
-
-def _no_pulse(done: float) -> None:
-    """An import is not interrupted."""
 
 
 # -- opening
@@ -221,7 +219,7 @@ def _convert(storage: DiskStorage) -> None:
             storage.remove_tree(f"{files.SEGMENTS}/{name}")
         storage.remove_tree(files.log_folder(2))
         with _foreign_shard(storage, "") as shard:
-            foreign.imported(storage, shard, 2, base, None, None, _no_pulse).found()
+            foreign.imported(storage, shard, 2, base, None, None, go_on).found()
         _move_theirs(storage, base)
     finally:
         storage.unlock()

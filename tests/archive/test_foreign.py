@@ -4,6 +4,7 @@ one."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
@@ -26,15 +27,19 @@ from edge import (
     EdgeVectorParams,
     NotFound,
     ScrollRequest,
+    ShardClosed,
     ShardLocked,
     UpdateOperation,
     ValidationError,
     WrongBase,
     blocking,
 )
+from edge.archive import foreign
 from edge.blocking import EdgeShard
 from edge.disk.storage import DiskStorage, DiskWriter
 from edge.model.sparse import SparseVector
+from edge.shard import EdgeShard as AsyncShard
+from tests.actors.made import PATIENCE, Gate
 from tests.qdrant import made
 from tests.qdrant.made import Held, assert_same, change, create, every_kind, fill, real_points
 from tests.sync import archives
@@ -420,6 +425,30 @@ def test_damaged_archives(theirs: Any, folder: Path) -> None:
                 assert_same(our_points(ours), before)
             shutil.rmtree(folder / f"s{turn}", ignore_errors=True)
     assert refused >= 20
+
+
+async def test_a_shard_that_is_closed_in_the_midst(
+    theirs: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = write(theirs, folder / "theirs", folder / "a", "streamed")
+    shard = await AsyncShard.create(folder / "ours", made_config()).open()
+    await shard.update(UpdateOperation.upsert_arrays([1], [[1.0] * 6]))
+    gate = Gate()
+    monkeypatch.setattr(foreign, "build_segment", gate.before(foreign.build_segment))
+    task = asyncio.create_task(shard.update_from_snapshot(archive))
+    await gate.reached()
+    snapshot = shard.actors.snapshot
+    closing = asyncio.create_task(shard.close())
+    await asyncio.wait_for(snapshot._stopped.wait(), PATIENCE)
+    gate.open()
+    await asyncio.wait_for(closing, PATIENCE)
+    with pytest.raises(ShardClosed):
+        await task
+    assert {path.name for path in (folder / "ours").iterdir()} <= {
+        "LOCK", "manifest", "segments", "wal"
+    }  # fmt: skip
+    with EdgeShard.load(folder / "ours") as ours:
+        assert ours.count() == 1
 
 
 # -- killed

@@ -22,7 +22,7 @@ def update(store: Store, archive: Path) -> None:
     try:
         with restore.brought_in(store.storage, archive, held) as arrival:
             number = store.numbers(arrival.numbers, arrival.above)
-            store.become(arrival.ready(number, store.config))
+            store.become(arrival.ready(number, store.config, writing.go_on))
     finally:
         store.let_go(held)
 
