@@ -15,13 +15,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import json
-import os
-import signal
-import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -33,16 +28,13 @@ from edge.model.config import Durability
 from edge.store.optimization import Job
 from edge.store.store import Store
 from tests.crash.history import config, operation, read
+from tests.crash.template import serve, tell
 
 UPDATES, FLUSHES, OPTIMIZES = 20, 3, 1
 """How often a child does what, of all that it does."""
 
 TOGETHER = 4
 """How many updates wait at the same time, at most, where there is an event loop."""
-
-
-def tell(line: str) -> None:
-    os.write(1, f"{line}\n".encode())
 
 
 @contextmanager
@@ -150,29 +142,10 @@ def warm_up() -> None:
     assert threading.active_count() == 1, "a fork takes only the thread that forks"
 
 
-def child(order: dict[str, Any]) -> None:
-    """Never returns: it ends by being killed, or tells why not."""
-    try:
-        live(order)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(1)
-
-
 def main() -> None:
     watch_the_store()
     warm_up()
-    tell("warm")
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            child(json.loads(line))
-        tell(f"pid {pid}")
-        _, status = os.waitpid(pid, 0)
-        name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "exit"
-        tell(f"ended {name}")
+    serve(live)
 
 
 if __name__ == "__main__":

@@ -6,24 +6,19 @@ a hole; and the next process goes on from it.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from edge.store.store import Store
 from tests.crash.history import QUESTIONS, History
+from tests.crash.template import Template
 
-ROOT = Path(__file__).parents[2]
 CYCLES = 25
 MOST_CYCLES = 150
 STAGES = ("open", "update", "flush", "optimize", "rebuild", "seal", "swap")
@@ -66,59 +61,6 @@ class Death(NamedTuple):
     stages: set[str]
 
 
-class Robot:
-    """The process that makes the children; see robot.py."""
-
-    def __init__(self) -> None:
-        paths = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.robot"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": paths},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        while self._line() != "warm":
-            pass
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the robot ended"
-        return line.strip()
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        assert self._process.wait(30) == 0
-        self._process.stdout.close()
-
-    def run_and_kill(self, order: dict[str, Any], moment: Moment) -> Death:
-        """Let a child live until that moment."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        told: list[str] = []
-        pid = 0
-        while not (pid and moment.has_come(told)):
-            line = self._line()
-            assert not line.startswith("ended"), "the child ended by itself"
-            if line.startswith("pid"):
-                pid = int(line.split()[1])
-            else:
-                told.append(line)
-        until = monotonic() + moment.delay
-        while monotonic() < until:
-            pass
-        os.kill(pid, signal.SIGKILL)
-        while not (line := self._line()).startswith("ended"):
-            told.append(line)
-        assert line == "ended SIGKILL"
-        return _death(told)
-
-
 def _death(told: list[str]) -> Death:
     begun: list[int] = []
     acknowledged: dict[int, int] = {}
@@ -134,8 +76,8 @@ def _death(told: list[str]) -> Death:
 
 
 @pytest.fixture(scope="module")
-def robot() -> Iterator[Robot]:
-    robot = Robot()
+def robot() -> Iterator[Template]:
+    robot = Template("tests.crash.robot")
     yield robot
     robot.stop()
 
@@ -156,7 +98,7 @@ def check(history: History, death: Death, path: Path) -> Store:
 
 
 @pytest.mark.parametrize("facade", ["blocking", "async"])
-def test_nothing_acknowledged_is_lost(facade: str, robot: Robot, tmp_path: Path) -> None:
+def test_nothing_acknowledged_is_lost(facade: str, robot: Template, tmp_path: Path) -> None:
     random = Random(facade)
     history = History()
     deaths: Counter[str] = Counter()
@@ -174,7 +116,7 @@ def test_nothing_acknowledged_is_lost(facade: str, robot: Robot, tmp_path: Path)
         }
         # the first child must have made the shard, or there is nothing to be loaded
         when = moment(random) if cycle else Moment(3, "update", 0.0)
-        death = robot.run_and_kill(order, when)
+        death = _death(robot.run_and_kill(order, when.has_come, when.delay))
         deaths.update(death.stages or {"between"})
         number = max([number, *death.begun]) + 1
         store = check(history, death, tmp_path / "shard")

@@ -15,13 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import os
-import signal
-import sys
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,13 +26,10 @@ from edge.shard import EdgeShard
 from edge.sync.push import Push
 from edge.sync.rest import Retries
 from tests.crash.history import config, operation
+from tests.crash.template import serve, tell
 from tests.sync.server import Server
 
 QUICK = Retries(attempts=None, first=0.001, longest=0.01)
-
-
-def tell(line: str) -> None:
-    os.write(1, f"{line}\n".encode())
 
 
 def watch_the_outbox() -> None:
@@ -79,29 +71,10 @@ def warm_up() -> None:
     assert threading.active_count() == 1, "a fork takes only the thread that forks"
 
 
-def child(order: dict[str, Any]) -> None:
-    """Never returns: it ends by being killed, or tells why not."""
-    try:
-        asyncio.run(live(order))
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(1)
-
-
 def main() -> None:
     warm_up()
     watch_the_outbox()
-    tell("warm")
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            child(json.loads(line))
-        tell(f"pid {pid}")
-        _, status = os.waitpid(pid, 0)
-        name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "exit"
-        tell(f"ended {name}")
+    serve(lambda order: asyncio.run(live(order)))
 
 
 if __name__ == "__main__":
