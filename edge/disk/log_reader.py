@@ -39,13 +39,6 @@ class LogReader(Iterator[Record]):
             )
         self._files = files
 
-    def bytes_left(self) -> int:
-        """Bytes of the log that were not read yet, of what it was told of."""
-        if self._file is None or self._place is None:
-            return sum(file.size for file in self._files if file.number >= self._start().number)
-        at = self._file.number
-        return sum(file.size for file in self._files if file.number >= at) - self._place.offset
-
     def __iter__(self) -> Self:
         return self
 
