@@ -103,7 +103,7 @@ class SnapshotActor:
             await self._in_thread(lambda pulse: ready.append(arrival.ready(number, local, pulse)))
         except anyio.get_cancelled_exc_class():
             for one in ready:
-                await self._writer.finish(lambda store, one=one: store.refuse(one))  # type: ignore[misc]
+                await self._writer.finish(partial(Store.refuse, other=one))
             raise
         return ready[0]
 
@@ -130,7 +130,7 @@ class SnapshotActor:
         finally:
             for one in held:
                 with suppress(ShardClosed):
-                    await self._writer.finish(lambda store, one=one: store.let_go(one))  # type: ignore[misc]
+                    await self._writer.finish(partial(Store.let_go, held=one))
 
     @asynccontextmanager
     async def _brought_in(
