@@ -35,6 +35,7 @@ from edge_kernels.hnsw_graph import (
     lists_of,
     require,
 )
+from edge_kernels.hnsw_inline import Inline
 from edge_kernels.hnsw_search import MAX_ROWS, room_of, search_door
 from edge_kernels.jit import address_of, address_of_any, call
 
@@ -49,7 +50,9 @@ __all__ = ["MAX_LEVEL", "MAX_M", "MAX_THREADS", "Builder", "Final", "Graph", "se
 
 MAX_THREADS = 64
 
-_U64 = np.dtype(np.uint64)
+_U64, _U32 = np.dtype(np.uint64), np.dtype(np.uint32)
+_IN_MEMORY = (0, 0, 0, 0)
+"""The arguments BESIDE0..MEMBERS of a walk that compares the rows themselves."""
 
 
 # --- scratch ---------------------------------------------------------------------------------
@@ -72,11 +75,11 @@ class _Scratch:
 
     def __init__(self, n: int, m0: int, ef: int) -> None:
         visited, epoch = np.zeros(max(n, 1), np.uint16), np.zeros(1, np.int64)
-        fresh, distances = np.empty(room_of(m0), np.int32), np.empty(room_of(m0), np.float32)
-        pool = np.empty(ef, np.int64)
+        fresh, places = np.empty(room_of(m0), np.int32), np.empty(room_of(m0), np.int32)
+        distances, pool = np.empty(room_of(m0), np.float32), np.empty(ef, np.int64)
         self.n, self.m0, self.ef = n, m0, ef
-        self.arrays = (visited, epoch, fresh, distances, pool)
-        others = (address_of(values) for values in (epoch, fresh, distances, pool))
+        self.arrays = (visited, epoch, fresh, places, distances, pool)
+        others = (address_of(values) for values in self.arrays[1:])
         self.words = (address_of(visited), visited.nbytes, *others)
 
 
@@ -170,7 +173,8 @@ class Builder:
 
     def _made_lanes(self, code: int, size: int, threads: int) -> list[_Lane]:
         of_row = self._query_words(code, size)
-        walked = (measure_of(code), address_of_any(self._rows), size, *self._graph._words)
+        rows = address_of_any(self._rows)
+        walked = (measure_of(code), rows, size, *self._graph._words, *_IN_MEMORY)
         shared = tuple(address_of(values) for values in self._shared)
         return [_Lane(self._header, walked, shared, of_row) for _ in range(threads)]
 
@@ -254,12 +258,14 @@ def _bits(bitset: Array, n: int) -> NDArray[np.bool_]:
 
 class Final(NamedTuple):
     """What the candidates of a walk are ranked by in the end: the best `candidates` of them, by
-    other rows for the same nodes."""
+    other rows for the same nodes. `ahead` is what `jit.advise` takes to have these rows read from a
+    disk, all at once; 0 where they are in memory."""
 
     code: int
     rows: Array
     query: Array
     candidates: int
+    ahead: int = 0
 
 
 def search(
@@ -274,8 +280,10 @@ def search(
     limit_hops: int = 0,
     acorn: bool = False,
     final: Final | None = None,
+    beside: bool = False,
+    members: NDArray[np.uint32] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], bool]:
-    """The approximately nearest `k` nodes to `query`, in one kernel call without the GIL.
+    """The approximately nearest `k` rows to `query`, in one kernel call without the GIL.
 
     code: what distances are of (`encodings`): its metric is the graph's, its encoding that of the
     rows. rows: a matrix with n rows or more for the nodes of the graph. query: its query form.
@@ -287,6 +295,9 @@ def search(
     ids: uint64[>=n, 3], which decides ties; None lets the smaller offset win.
     limit_hops: the walk of level 0 stops after so many hops with the best so far; 0 is no limit.
     final: ranks the candidates anew, and gives the distances; `ef` is raised to how many it takes.
+    beside: the rows, and those of `final`, are those that an inline graph has copies of, and these
+    are read. members: uint32[n] ascending, the rows that the nodes stand for; None: row i for node
+    i. `allowed`, `ids` and what is found are of rows.
 
     Returns (offsets uint32[<=k], distances float32[<=k], complete), sorted by (distance, id);
     complete is False if and only if limit_hops cut the walk short. ValueError for arrays that do
@@ -295,8 +306,10 @@ def search(
     if k < 1 or graph.entry < 0:
         return np.empty(0, np.uint32), np.empty(0, np.float32), True
     n = graph.n
-    size = _check_search(n, code, rows, query, allowed, ids)
-    ranked = (0, 0, 0, 0, 0) if final is None else _final_words(n, final, k)
+    count = n if members is None else _rows_of_members(n, members)
+    size = _check_search(count, code, rows, query, allowed, ids)
+    inline = _inline_of(graph, size, final) if beside else None
+    ranked = _NOT_RANKED if final is None else _final_words(graph, count, final, k, inline)
     ef = min(max(ef, k, ranked[-1]), n)
     here = _searcher
     here.prepare(n, graph.m0, ef)
@@ -306,6 +319,10 @@ def search(
         address_of_any(rows),
         size,
         *graph._words,
+        0 if inline is None else inline.codes_at(graph.m0),
+        0 if inline is None else inline.codes_at(graph.m),
+        graph.ahead,
+        0 if members is None else address_of(members),
         *here.scratch.words,
         ef,
         address_of_any(query),
@@ -322,15 +339,41 @@ def search(
     return here.offsets[:found].copy(), here.distances[:found].copy(), outcome == found
 
 
-def _final_words(n: int, final: Final, k: int) -> tuple[int, int, int, int, int]:
+_NOT_RANKED = (0,) * 7
+
+
+def _final_words(
+    graph: Graph, count: int, final: Final, k: int, inline: Inline | None
+) -> tuple[int, ...]:
     """The arguments FINAL_MEASURE..CANDIDATES. ValueError if something does not fit."""
-    code, rows, query, candidates = final
+    code, rows, query, candidates, ahead = final
     size = check_rows(code, rows)
-    if len(rows) < n:
-        raise ValueError(f"final rows must be at least {n}")
+    if len(rows) < count:
+        raise ValueError(f"final rows must be at least {count}")
     check_query(code, query, size)
-    addresses = address_of_any(rows), size, address_of_any(query)
-    return measure_of(code), *addresses, min(max(candidates, k), n)
+    first, pitch = address_of_any(rows), size
+    if inline is not None:  # a walk has had the lists of all that it found read
+        lists, pitch, ahead = graph.links0, graph.links0.strides[0], 0
+        first = lists.ctypes.data + inline.row_at(graph.m0)
+    where = first, size, pitch, ahead, address_of_any(query)
+    return measure_of(code), *where, min(max(candidates, k), graph.n)
+
+
+def _inline_of(graph: Graph, size: int, final: Final | None) -> Inline:
+    """How rows of `size` bytes lie in the lists of a graph. ValueError if they do not."""
+    inline = graph.inline
+    if inline is None or inline.code_bytes != size:
+        raise ValueError(f"the graph has no rows of {size} bytes beside its links")
+    if final is not None and inline.row_bytes != final.rows.strides[0]:
+        raise ValueError(f"the graph has no final rows of {final.rows.strides[0]} bytes")
+    return inline
+
+
+def _rows_of_members(n: int, members: NDArray[np.uint32]) -> int:
+    """How many rows there must be."""
+    if members.shape != (n,) or not _is_plain(members, _U32):
+        raise ValueError(f"members must be C-contiguous uint32 of shape [{n}]")
+    return int(members[-1]) + 1
 
 
 def _check_search(

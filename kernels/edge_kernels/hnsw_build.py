@@ -22,6 +22,7 @@ from edge_kernels.hnsw_search import (
     ROWS,
     SIZE,
     TOP,
+    WORDS,
     M,
     candidate_of,
     capacity_at,
@@ -54,8 +55,8 @@ from edge_kernels.jit import (
 )
 from edge_kernels.measure import distances_of, query_of_row
 
-LEVELS, LOCKS, KEPT0, KEPT_UPPER, MERGED, CHOSEN, QUERY, OTHER, FROM, UNTIL = range(136, 216, 8)
-REACHED, QUEUE = range(216, 232, 8)
+_AT = [WORDS + 8 * at for at in range(12)]
+LEVELS, LOCKS, KEPT0, KEPT_UPPER, MERGED, CHOSEN, QUERY, OTHER, FROM, UNTIL, REACHED, QUEUE = _AT
 # LEVELS uint8[n]; LOCKS uint8[n]; KEPT0 float32[n, m0] and KEPT_UPPER float32[_, m] the distances
 # of links; MERGED int64[m0 + 1]; CHOSEN int32[m] and float32[m] the links of the node inserted;
 # QUERY and OTHER room for the query form of the node inserted and of any other; nodes
@@ -296,9 +297,11 @@ def reconnect_door(graph: int) -> int:
 
 # --- checking --------------------------------------------------------------------------------
 
-CHECK_LINKS, CHECK_LISTS, CHECK_CAPACITY, CHECK_OWNERS, CHECK_NODES, CHECK_LEVELS = range(0, 48, 8)
-# CHECK_LINKS int32[lists, capacity]; CHECK_OWNERS uint8[lists] the level that list belongs to
-# (LEFT_OUT: it must be empty); CHECK_LEVELS uint8[nodes] the level of every node.
+CHECK_LINKS, CHECK_PITCH, CHECK_LISTS, CHECK_CAPACITY = range(0, 32, 8)
+CHECK_OWNERS, CHECK_NODES, CHECK_LEVELS = range(32, 56, 8)
+# CHECK_LINKS int32[lists, capacity], CHECK_PITCH bytes from one list to the next; CHECK_OWNERS
+# uint8[lists] the level that a list belongs to (LEFT_OUT: it must be empty); CHECK_LEVELS
+# uint8[nodes] the level of every node.
 
 
 @inner
@@ -317,12 +320,12 @@ def check_door(block: int) -> int:
     """
     links, capacity = load_i64(block + CHECK_LINKS), load_i64(block + CHECK_CAPACITY)
     owners, levels = load_i64(block + CHECK_OWNERS), load_i64(block + CHECK_LEVELS)
-    nodes = load_i64(block + CHECK_NODES)
+    nodes, pitch = load_i64(block + CHECK_NODES), load_i64(block + CHECK_PITCH)
     for row in range(load_i64(block + CHECK_LISTS)):
         level = load_u8(owners + row)
         ended = level == LEFT_OUT
         for at in range(capacity):
-            link = load_i32(links + 4 * (capacity * row + at))
+            link = load_i32(links + pitch * row + 4 * at)
             if link == -1:
                 ended = True
             elif ended or not _is_node(levels, nodes, link, level):

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edge_kernels.encodings import MANHATTAN
 from edge_kernels.hnsw_build import LEFT_OUT, check_door
+from edge_kernels.hnsw_inline import Inline, lists_beside
 from edge_kernels.hnsw_search import MAX_ROWS
 from edge_kernels.jit import address_of, call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
 MAX_M = 1024
 MAX_LEVEL = 40
+MAX_BYTES = 1 << 20  # of a code or a row beside links
 
 HEADER = ("format", "metric", "n", "m", "m0", "ef_construct", "entry", "top_level")
-FORMAT = 1
-_ARRAYS = {"header": np.int64, "levels": np.uint8, "links0": np.int32, "upper": np.int32}
+FORMAT, INLINE_FORMAT = 1, 2
+_PLAIN = {"header": np.int64, "levels": np.uint8, "links0": np.int32, "upper": np.int32}
+_INLINE = {"lists0": np.uint8, "lists": np.uint8, "layout": np.int64}
+_INLINE_ARRAYS = {**_INLINE, "header": np.int64, "levels": np.uint8}
+LISTS_A_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +47,9 @@ class Graph:
     entry: the node where searches begin, -1 if the graph has no node. top_level: its level.
     levels: uint8[n]; 255 for a row that is not in the graph.
     links0: int32[n, m0]; upper: int32[sum of levels, m], the lists of levels 1.. of node 0, then
-    of node 1, and so on. A list ends with -1 or with its row.
+    of node 1, and so on. A list ends with -1 or with its row. Both may be parts of longer lists:
+    with `inline`, copies of rows lie behind the links (`hnsw_inline`).
+    ahead: what `jit.advise` takes to have lists read from a disk; 0 where they are in memory.
     """
 
     metric: int
@@ -55,54 +62,101 @@ class Graph:
     levels: NDArray[np.uint8]
     links0: NDArray[np.int32]
     upper: NDArray[np.int32]
+    inline: Inline | None
+    ahead: int
     _first: NDArray[np.int32] = field(repr=False)
     _words: tuple[int, ...] = field(repr=False)
 
     def arrays(self) -> dict[str, Array]:
-        """All of it as arrays to be stored: header int64[8], levels, links0, upper (not copied)."""
-        header = [FORMAT, self.metric, self.n, self.m, self.m0]
-        header += [self.ef_construct, self.entry, self.top_level]
+        """All of a graph that is not inline as arrays to be stored: header int64[8], levels,
+        links0, upper (not copied)."""
         return {
-            "header": np.array(header, np.int64),
+            "header": self._header(FORMAT),
             "levels": self.levels,
             "links0": self.links0,
             "upper": self.upper,
         }
 
-    @staticmethod
-    def from_arrays(arrays: Mapping[str, Array], n: int) -> Graph:
-        """The graph of `arrays()` over `n` rows. Nothing is believed: ValueError names the first
-        thing that is wrong. The arrays are kept, not copied, if they are C-contiguous.
+    def arrays_beside(self, codes: Array, rows: Array) -> tuple[dict[str, Array], Blocks, Blocks]:
+        """The same graph as it is stored with copies of rows beside its links: its small arrays,
+        and the shapes and blocks of `lists0` and `lists`, uint8[_, pitch].
+
+        codes: uint8[n, code_bytes] of the neighbours; rows: the matrix of n rows for the nodes.
         """
-        taken = {name: _taken(arrays, name, dtype) for name, dtype in _ARRAYS.items()}
-        header = _checked_header(taken["header"], n)
-        levels, links0, upper = taken["levels"], taken["links0"], taken["upper"]
+        inline = Inline(codes.shape[1], rows.strides[0])
+        small: dict[str, Array] = {
+            "layout": np.array(inline, np.int64),
+            "header": self._header(INLINE_FORMAT),
+            "levels": self.levels,
+        }
+        ground = Blocks((self.n, inline.pitch0(self.m0)), _blocks(self.links0, codes, rows))
+        above = Blocks((len(self.upper), inline.pitch(self.m)), _blocks(self.upper, codes, None))
+        return small, ground, above
+
+    def _header(self, kind: int) -> NDArray[np.int64]:
+        numbers = [kind, self.metric, self.n, self.m, self.m0]
+        numbers += [self.ef_construct, self.entry, self.top_level]
+        return np.array(numbers, np.int64)
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Array], n: int, ahead: int = 0) -> Graph:
+        """The graph of `arrays()` or `arrays_beside()` over `n` rows. Nothing is believed:
+        ValueError names the first thing that is wrong. The arrays are kept, not copied, if they
+        are C-contiguous.
+        """
+        wanted = _INLINE_ARRAYS if "layout" in arrays else _PLAIN
+        taken = {name: _taken(arrays, name, dtype) for name, dtype in wanted.items()}
+        inline = _inline_of(taken["layout"]) if "layout" in taken else None
+        header = _checked_header(taken["header"], n, FORMAT if inline is None else INLINE_FORMAT)
+        levels = taken["levels"]
         _check_levels(levels, header)
-        require(links0.shape == (n, header["m0"]), "links0 has the wrong shape")
         owners = _owners(levels)
-        require(upper.shape == (len(owners), header["m"]), "upper has the wrong shape")
+        links0, upper = _links_of(taken, inline, header, len(owners))
         at_ground = np.where(levels == LEFT_OUT, LEFT_OUT, 0).astype(np.uint8)
         _check_links("links0", links0, at_ground, levels)
         _check_links("upper", upper, owners, levels)
-        return graph_of(header, levels, links0, upper)
+        return graph_of(header, levels, links0, upper, inline, ahead)
 
 
-def graph_of(header: Mapping[str, int], levels: Array, links0: Array, upper: Array) -> Graph:
+class Blocks(NamedTuple):
+    """The shape of an array, and its rows in blocks."""
+
+    shape: tuple[int, int]
+    blocks: Iterator[Array]
+
+
+def _blocks(links: Array, codes: Array, rows: Array | None) -> Iterator[Array]:
+    for first in range(0, len(links), LISTS_A_BLOCK):
+        until = min(first + LISTS_A_BLOCK, len(links))
+        yield lists_beside(links, first, until, codes, rows)
+
+
+def graph_of(
+    header: Mapping[str, int],
+    levels: Array,
+    links0: Array,
+    upper: Array,
+    inline: Inline | None = None,
+    ahead: int = 0,
+) -> Graph:
     """The graph of arrays that are known to be sound, whose values may still be filled in."""
     first = _first_lists(levels)
     for values in (levels, links0, upper, first):
         values.setflags(write=False)
     words = (
-        address_of(links0),
+        links0.ctypes.data,
+        links0.strides[0],
         header["m0"],
-        address_of(upper),
+        upper.ctypes.data,
+        upper.strides[0],
         address_of(first),
         header["m"],
         header["entry"],
         header["top_level"],
     )
     known = {name: header[name] for name in HEADER if name != "format"}
-    return Graph(**known, levels=levels, links0=links0, upper=upper, _first=first, _words=words)
+    own = {"inline": inline, "ahead": ahead, "_first": first, "_words": words}
+    return Graph(**known, levels=levels, links0=links0, upper=upper, **own)  # type: ignore[arg-type]
 
 
 # --- checks of what comes from disk ----------------------------------------------------------
@@ -122,10 +176,30 @@ def _taken(arrays: Mapping[str, Array], name: str, dtype: Any) -> Array:
     return taken if taken.flags.aligned else taken.copy()
 
 
-def _checked_header(values: Array, n: int) -> dict[str, int]:
+def _inline_of(values: Array) -> Inline:
+    require(values.shape == (2,) and int(values.min()) > 0, "the layout is none")
+    require(int(values.max()) <= MAX_BYTES, "the layout is too wide")
+    return Inline(*values.tolist())
+
+
+def _links_of(
+    taken: Mapping[str, Array], inline: Inline | None, header: Mapping[str, int], lists: int
+) -> tuple[Array, Array]:
+    """The links of level 0, and of the levels above: int32[n, m0] and int32[lists, m]."""
+    n, m0, m = header["n"], header["m0"], header["m"]
+    if inline is None:
+        require(taken["links0"].shape == (n, m0), "links0 has the wrong shape")
+        require(taken["upper"].shape == (lists, m), "upper has the wrong shape")
+        return taken["links0"], taken["upper"]
+    require(taken["lists0"].shape == (n, inline.pitch0(m0)), "lists0 has the wrong shape")
+    require(taken["lists"].shape == (lists, inline.pitch(m)), "lists has the wrong shape")
+    return taken["lists0"][:, : 4 * m0].view(np.int32), taken["lists"][:, : 4 * m].view(np.int32)
+
+
+def _checked_header(values: Array, n: int, kind: int) -> dict[str, int]:
     require(values.shape == (len(HEADER),), "the header has the wrong length")
     header = dict(zip(HEADER, values.tolist(), strict=True))
-    require(header["format"] == FORMAT, f"unknown format {header['format']}")
+    require(header["format"] == kind, f"unknown format {header['format']}")
     require(header["n"] == n, f"it is over {header['n']} rows, not {n}")
     require(0 <= n <= MAX_ROWS, "too many rows")
     require(0 <= header["metric"] <= MANHATTAN, f"unknown metric {header['metric']}")
@@ -148,8 +222,8 @@ def _check_levels(levels: Array, header: Mapping[str, int]) -> None:
 
 
 def _check_links(name: str, links: Array, owners: Array, levels: Array) -> None:
-    block = (address_of(links), len(links), links.shape[1], address_of(owners), len(levels))
-    bad = call(check_door, *block, address_of(levels))
+    lists = (links.ctypes.data, links.strides[0], *links.shape)
+    bad = call(check_door, *lists, address_of(owners), len(levels), address_of(levels))
     require(bad < 0, f"row {bad} of {name} has a link out of range or behind its end")
 
 

@@ -7,8 +7,12 @@ Invariants:
   and always ends. Searches use base 0 (smaller offsets first), building the node that is inserted.
 - A pool is a sorted array of at most ef candidates. A walk marks what it has seen in `visited`
   (uint16) with an epoch of its own, so nothing is cleared between walks.
-- A list of links is int32, ended by -1 or by its capacity. Links of level 0 are a matrix [n, m0];
-  the list of level L >= 1 of a node is row first[node] + L - 1 of the matrix `upper` [_, m].
+- A list of links is int32, ended by -1 or by its capacity. Lists of level 0 are rows of a matrix
+  [n, m0]; the list of level L >= 1 of a node is row first[node] + L - 1 of the matrix `upper`
+  [_, m]. Rows of either lie a pitch apart, and may have more behind their links.
+- A node stands for the row of its number, or where there are MEMBERS for the row that these name.
+- What is compared are rows of the matrix ROWS, or, in a graph that has them BESIDE its links, the
+  copies behind a list: that of the node which its place `at` names is number `at`.
 - Kernels check nothing: a graph that comes from disk has been checked before.
 - While a graph is built, other threads may write the list that a walk reads: links are read once,
   and each is either what was there or what will be.
@@ -19,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge_kernels.jit import (
+    advise,
     distance_of_key,
     door,
     fill_bytes,
@@ -28,6 +33,7 @@ from edge_kernels.jit import (
     load_i64,
     load_shared_i32,
     load_u16,
+    load_u32,
     load_u64,
     move_bytes,
     order_key,
@@ -42,18 +48,26 @@ from edge_kernels.measure import distances_of
 MAX_ROWS = 2**30  # a node must fit into the 31 bits of zigzag
 
 # The words every kernel of the graph finds in its argument block, as byte positions.
-MEASURE, ROWS, SIZE, LINKS0, M0, UPPER, FIRST, M = range(0, 64, 8)
-ENTRY, TOP, VISITED, VISITED_BYTES, EPOCH, FRESH, DISTANCES, POOL, EF = range(64, 136, 8)
-# ROWS address of rows of SIZE bytes; FIRST int32[n]; EPOCH address of an int64; POOL int64[EF];
-# FRESH int32[room] and DISTANCES float32[room] hold the nodes of one hop, room = room_of(m0).
-QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES, TWO_HOPS = range(136, 208, 8)
-FINAL_MEASURE, FINAL_ROWS, FINAL_SIZE, FINAL_QUERY, CANDIDATES = range(208, 248, 8)
-# ALLOWED and IDS may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is no limit;
-# OUT_OFFSETS uint32[EF] and OUT_DISTANCES float32[EF]; TWO_HOPS is not 0 where only allowed nodes
-# shall be measured; FINAL_MEASURE is not 0 where the best CANDIDATES are to be ranked by FINAL_*.
+MEASURE, ROWS, SIZE, LINKS0, PITCH0, M0, UPPER, PITCH, FIRST, M, ENTRY, TOP = range(0, 96, 8)
+BESIDE0, BESIDE, ADVISE, MEMBERS = range(96, 128, 8)
+VISITED, VISITED_BYTES, EPOCH, FRESH, PLACES, DISTANCES, POOL, EF = range(128, 192, 8)
+WORDS = 192  # bytes of these, behind which come those of a door
+# ROWS address of rows of SIZE bytes; FIRST int32[n]; BESIDE0 and BESIDE where in a list of level 0
+# and above the copies of rows begin, 0: there are none, or they are not what is compared; ADVISE
+# address of what `advise` takes where lists have to come from a disk, else 0; MEMBERS uint32[n] or
+# 0; EPOCH address of an int64; POOL int64[EF]; FRESH int32[room], PLACES int32[room] and DISTANCES
+# float32[room] hold the nodes of one hop and where their rows are, room = room_of(m0).
+QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES, TWO_HOPS = range(192, 264, 8)
+FINAL_MEASURE, FINAL_ROWS, FINAL_SIZE, FINAL_PITCH, FINAL_ADVISE = range(264, 304, 8)
+FINAL_QUERY, CANDIDATES = range(304, 320, 8)
+# ALLOWED and IDS, of rows, may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is
+# no limit; OUT_OFFSETS uint32[EF] and OUT_DISTANCES float32[EF]; TWO_HOPS is not 0 where only
+# allowed nodes shall be measured; FINAL_MEASURE is not 0 where the best CANDIDATES are to be ranked
+# by rows of FINAL_SIZE bytes, FINAL_PITCH apart; FINAL_ADVISE is for them what ADVISE is for lists.
 
 _CUT_SHORT = 1 << 32  # added to the number of results
 ENOUGH = 64  # a hop over nodes that are not allowed looks no further once it has found so many
+AHEAD = 4  # how many hops ahead a list is asked for that has to come from a disk
 
 
 def room_of(m0: int) -> int:
@@ -123,8 +137,8 @@ def links_at(graph: int, node: int, level: int) -> int:
     """Address of the list of `node` at `level`."""
     row = list_index(graph, node, level)
     if level == 0:
-        return load_i64(graph + LINKS0) + 4 * load_i64(graph + M0) * row
-    return load_i64(graph + UPPER) + 4 * load_i64(graph + M) * row
+        return load_i64(graph + LINKS0) + load_i64(graph + PITCH0) * row
+    return load_i64(graph + UPPER) + load_i64(graph + PITCH) * row
 
 
 @inner
@@ -145,10 +159,35 @@ def next_epoch(graph: int) -> int:
 
 
 @inner
+def row_of(graph: int, node: int) -> int:
+    """The row that a node stands for."""
+    members = load_i64(graph + MEMBERS)
+    return node if members == 0 else load_u32(members + 4 * node)
+
+
+# --- what a hop reads ------------------------------------------------------------------------
+
+
+@inner
 def _prefetch_lines(address: int) -> None:
     """The first two cache lines: all of a list of 32 links; of a row, the hardware brings on."""
     prefetch(address)
     prefetch(address + 64)
+
+
+@inner
+def _prefetch_list(graph: int, node: int, level: int) -> None:
+    """Have the list of a node at hand, where it is in memory."""
+    if load_i64(graph + ADVISE) == 0:
+        _prefetch_lines(links_at(graph, node, level))
+
+
+@inner
+def _ask_for_list(graph: int, node: int) -> None:
+    """Have the list of level 0 of a node read, where it has to come from a disk."""
+    how = load_i64(graph + ADVISE)
+    if how != 0:
+        advise(how, links_at(graph, node, 0), load_i64(graph + PITCH0))
 
 
 @inner
@@ -161,33 +200,72 @@ def _is_seen(visited: int, node: int, epoch: int) -> bool:
 
 
 @inner
-def _add_fresh(graph: int, node: int, count: int) -> int:
-    """List `node` at FRESH as number `count`; the number after it."""
-    store_i32(load_i64(graph + FRESH) + 4 * count, node)
-    _prefetch_lines(load_i64(graph + ROWS) + load_i64(graph + SIZE) * node)
+def _is_beside(graph: int) -> bool:
+    return load_i64(graph + BESIDE0) != 0
+
+
+@inner
+def _rows_for(graph: int, links: int, level: int) -> int:
+    """Address of the rows among which PLACES names those of the neighbours in the list `links`."""
+    beside = load_i64(graph + (BESIDE0 if level == 0 else BESIDE))
+    return load_i64(graph + ROWS) if beside == 0 else links + beside
+
+
+@inner
+def _add_fresh(
+    graph: int, rows: int, members: int, beside: bool, neighbour: int, at: int, count: int
+) -> int:
+    """List the neighbour whose link is number `at` as number `count` of FRESH; the number after it.
+    `rows`, MEMBERS and whether rows are BESIDE the links: loaded once a list.
+    """
+    place = neighbour
+    if beside:
+        place = at
+    elif members != 0:
+        place = load_u32(members + 4 * neighbour)
+    store_i32(load_i64(graph + FRESH) + 4 * count, neighbour)
+    store_i32(load_i64(graph + PLACES) + 4 * count, place)
+    _prefetch_lines(rows + load_i64(graph + SIZE) * place)
     return count + 1
 
 
 @inner
-def _gather(graph: int, node: int, level: int, epoch: int) -> int:
-    """Mark the neighbours of `node` not yet seen and list them at FRESH; their number."""
+def _measure(graph: int, query: int, rows: int, first: int, count: int) -> None:
+    """Distances of the query to the rows at the places FIRST..COUNT-1, to DISTANCES."""
+    places, out = load_i64(graph + PLACES) + 4 * first, load_i64(graph + DISTANCES) + 4 * first
+    size = load_i64(graph + SIZE)
+    distances_of(load_i64(graph + MEASURE), query, rows, size, places, count - first, out)
+
+
+@inner
+def _find(graph: int, query: int, node: int, level: int, epoch: int) -> int:
+    """Mark the neighbours of `node` not yet seen, list and measure them; their number."""
     links, capacity = links_at(graph, node, level), capacity_at(graph, level)
-    visited, count = load_i64(graph + VISITED), 0
+    rows, members = _rows_for(graph, links, level), load_i64(graph + MEMBERS)
+    beside, visited, count = _is_beside(graph), load_i64(graph + VISITED), 0
     for at in range(capacity):
         neighbour = load_shared_i32(links + 4 * at)
         if neighbour < 0:
             break
         if not _is_seen(visited, neighbour, epoch):
-            count = _add_fresh(graph, neighbour, count)
+            count = _add_fresh(graph, rows, members, beside, neighbour, at, count)
+    _measure(graph, query, rows, 0, count)
     return count
 
 
 @inner
-def _measure(graph: int, query: int, count: int) -> None:
-    """Distances of the query to `count` rows listed at FRESH, to DISTANCES."""
-    measure, rows, size = load_i64(graph + MEASURE), load_i64(graph + ROWS), load_i64(graph + SIZE)
-    fresh, out = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
-    distances_of(measure, query, rows, size, fresh, count, out)
+def _find_all(graph: int, query: int, node: int, level: int) -> int:
+    """List and measure all neighbours of `node`; their number."""
+    links, capacity = links_at(graph, node, level), capacity_at(graph, level)
+    rows, members = _rows_for(graph, links, level), load_i64(graph + MEMBERS)
+    beside, count = _is_beside(graph), 0
+    while count < capacity:
+        neighbour = load_shared_i32(links + 4 * count)
+        if neighbour < 0:
+            break
+        count = _add_fresh(graph, rows, members, beside, neighbour, count, count)
+    _measure(graph, query, rows, 0, count)
+    return count
 
 
 # --- walks -----------------------------------------------------------------------------------
@@ -197,7 +275,7 @@ def _measure(graph: int, query: int, count: int) -> None:
 def distance_to(graph: int, query: int, node: int) -> float:
     """Distance of the query to one node, by way of DISTANCES."""
     size, out = load_i64(graph + SIZE), load_i64(graph + DISTANCES)
-    row = load_i64(graph + ROWS) + size * node
+    row = load_i64(graph + ROWS) + size * row_of(graph, node)
     distances_of(load_i64(graph + MEASURE), query, row, size, 0, 1, out)
     return load_f32(out)
 
@@ -210,20 +288,6 @@ def start(graph: int, query: int, base: int) -> int:
 
 
 @inner
-def _copy_links(graph: int, node: int, level: int) -> int:
-    """List all neighbours of `node` at FRESH; their number."""
-    links, fresh = links_at(graph, node, level), load_i64(graph + FRESH)
-    count, capacity = 0, capacity_at(graph, level)
-    while count < capacity:
-        neighbour = load_shared_i32(links + 4 * count)
-        if neighbour < 0:
-            break
-        store_i32(fresh + 4 * count, neighbour)
-        count += 1
-    return count
-
-
-@inner
 def descend(graph: int, query: int, base: int, best: int, high: int, low: int) -> int:
     """Walk greedily through the levels high..low, each until no neighbour is better."""
     fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
@@ -231,8 +295,7 @@ def descend(graph: int, query: int, base: int, best: int, high: int, low: int) -
         improved = True
         while improved:
             improved = False
-            count = _copy_links(graph, node_of(best, base), level)
-            _measure(graph, query, count)
+            count = _find_all(graph, query, node_of(best, base), level)
             for at in range(count):
                 distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)
                 candidate = candidate_of(distance, node, base)
@@ -244,8 +307,9 @@ def descend(graph: int, query: int, base: int, best: int, high: int, low: int) -
 _Walk = Callable[[int, int, int, int, int, int, int], int]
 
 
-def _walk_by(gather: Callable[[int, int, int, int], int]) -> _Walk:
-    """A walk whose hops find the nodes that `gather(graph, node, level, epoch)` lists at FRESH."""
+def _walk_by(find: Callable[[int, int, int, int, int], int]) -> _Walk:
+    """A walk whose hops find the nodes that `find(graph, query, node, level, epoch)` lists at FRESH
+    and measures."""
 
     @inner
     def walk(
@@ -268,23 +332,23 @@ def _walk_by(gather: Callable[[int, int, int, int], int]) -> _Walk:
             hops += 1
             store_i64(pool + 8 * cursor, candidate | 1)
             cursor += 1
-            found = gather(graph, node_of(candidate, base), level, epoch)
             if cursor < count:  # very likely the next hop
-                following = node_of(load_i64(pool + 8 * cursor), base)
-                _prefetch_lines(links_at(graph, following, level))
-            _measure(graph, query, found)
+                _prefetch_list(graph, node_of(load_i64(pool + 8 * cursor), base), level)
+            found = find(graph, query, node_of(candidate, base), level, epoch)
             for at in range(found):
                 distance, node = load_f32(distances + 4 * at), load_i32(fresh + 4 * at)
                 place = offer(pool, count, capacity, candidate_of(distance, node, base))
                 if place < capacity:
                     count = min(count + 1, capacity)
                     cursor = min(cursor, place)
+                    if place < cursor + AHEAD:
+                        _ask_for_list(graph, node)
         return count
 
     return walk
 
 
-walk: _Walk = _walk_by(_gather)
+walk: _Walk = _walk_by(_find)
 """walk(graph, query, base, best, level, limit, hidden): fill POOL with the EF nearest that can be
 reached from the candidate `best`; their number. The node `hidden` is not among them, unless it is
 that of `best`. Stops after `limit` hops if that is not 0, and then adds _CUT_SHORT."""
@@ -294,8 +358,9 @@ that of `best`. Stops after `limit` hops if that is not 0, and then adds _CUT_SH
 
 
 @inner
-def _is_allowed(allowed: int, node: int) -> bool:
-    return ((load_i64(allowed + 8 * (node >> 6)) >> (node & 63)) & 1) == 1
+def _is_allowed(graph: int, node: int) -> bool:
+    row = row_of(graph, node)
+    return ((load_i64(load_i64(graph + ALLOWED) + 8 * (row >> 6)) >> (row & 63)) & 1) == 1
 
 
 @inner
@@ -307,12 +372,11 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
     """
     pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
     fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
-    allowed, heap = load_i64(graph + ALLOWED), load_i64(graph + HEAP)
-    epoch = next_epoch(graph)
+    heap, epoch = load_i64(graph + HEAP), next_epoch(graph)
     store_u16(load_i64(graph + VISITED) + 2 * node_of(best, 0), epoch)
     count, waiting, hops = 0, 1, 0
     store_i64(heap, best)
-    if _is_allowed(allowed, node_of(best, 0)):
+    if _is_allowed(graph, node_of(best, 0)):
         store_i64(pool, best)
         count = 1
     while waiting > 0:
@@ -324,8 +388,7 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
         hops += 1
         waiting -= 1
         _sift_down(heap, waiting, load_i64(heap + 8 * waiting))
-        found = _gather(graph, node_of(candidate, 0), 0, epoch)
-        _measure(graph, query, found)
+        found = _find(graph, query, node_of(candidate, 0), 0, epoch)
         for at in range(found):
             node = load_i32(fresh + 4 * at)
             candidate = candidate_of(load_f32(distances + 4 * at), node, 0)
@@ -333,52 +396,59 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
                 continue
             _sift_up(heap, waiting, candidate)
             waiting += 1
-            if _is_allowed(allowed, node) and offer(pool, count, capacity, candidate) < capacity:
+            if candidate < load_i64(heap + 8 * min(AHEAD, waiting - 1)):  # among the next few
+                _ask_for_list(graph, node)
+            if _is_allowed(graph, node) and offer(pool, count, capacity, candidate) < capacity:
                 count = min(count + 1, capacity)
     return count
 
 
 @inner
-def _gather_allowed(graph: int, node: int, level: int, epoch: int) -> int:
-    """As `_gather`, but only allowed nodes: neighbours of `node`, then those of its neighbours that
+def _find_allowed(graph: int, query: int, node: int, level: int, epoch: int) -> int:
+    """As `_find`, but only allowed nodes: neighbours of `node`, then those of its neighbours that
     are not allowed, until there are ENOUGH.
     """
     links, capacity = links_at(graph, node, level), capacity_at(graph, level)
-    allowed, visited = load_i64(graph + ALLOWED), load_i64(graph + VISITED)
-    count, end = 0, 0
+    end = 0
     while end < capacity:
         neighbour = load_i32(links + 4 * end)
         if neighbour < 0:
             break
-        if not _is_allowed(allowed, neighbour):
-            _prefetch_lines(links_at(graph, neighbour, level))
-        elif not _is_seen(visited, neighbour, epoch):
-            count = _add_fresh(graph, neighbour, count)
+        if not _is_allowed(graph, neighbour):
+            _prefetch_list(graph, neighbour, level)
         end += 1
+    visited, count = load_i64(graph + VISITED), _add_allowed(graph, query, node, level, epoch, 0)
     for at in range(end):
         if count >= ENOUGH:
             break
         between = load_i32(links + 4 * at)
-        if not _is_allowed(allowed, between) and not _is_seen(visited, between, epoch):
-            count = _gather_beyond(graph, between, level, epoch, count)
+        if not _is_allowed(graph, between) and not _is_seen(visited, between, epoch):
+            count = _add_allowed(graph, query, between, level, epoch, count)
+    if not _is_beside(graph):
+        _measure(graph, query, load_i64(graph + ROWS), 0, count)
     return count
 
 
 @inner
-def _gather_beyond(graph: int, between: int, level: int, epoch: int, count: int) -> int:
-    """Add the allowed neighbours of `between` that are not yet seen to FRESH; the new number."""
-    links, capacity = links_at(graph, between, level), capacity_at(graph, level)
-    allowed, visited = load_i64(graph + ALLOWED), load_i64(graph + VISITED)
+def _add_allowed(graph: int, query: int, node: int, level: int, epoch: int, count: int) -> int:
+    """Add the allowed neighbours of `node` that are not yet seen to FRESH; the new number. They are
+    measured here where their rows lie beside their links, else once the hop is done.
+    """
+    links, capacity = links_at(graph, node, level), capacity_at(graph, level)
+    rows, members = _rows_for(graph, links, level), load_i64(graph + MEMBERS)
+    beside, visited, first = _is_beside(graph), load_i64(graph + VISITED), count
     for at in range(capacity):
         neighbour = load_i32(links + 4 * at)
         if neighbour < 0:
             break
-        if _is_allowed(allowed, neighbour) and not _is_seen(visited, neighbour, epoch):
-            count = _add_fresh(graph, neighbour, count)
+        if _is_allowed(graph, neighbour) and not _is_seen(visited, neighbour, epoch):
+            count = _add_fresh(graph, rows, members, beside, neighbour, at, count)
+    if beside:
+        _measure(graph, query, rows, first, count)
     return count
 
 
-_walk_two_hops: _Walk = _walk_by(_gather_allowed)
+_walk_two_hops: _Walk = _walk_by(_find_allowed)
 
 
 @inner
@@ -387,10 +457,10 @@ def _walk_over(graph: int, query: int, best: int, limit: int) -> int:
     leads over one node that is not allowed at most. Where that finds too few, all are walked
     through.
     """
-    pool, allowed = load_i64(graph + POOL), load_i64(graph + ALLOWED)
+    pool = load_i64(graph + POOL)
     outcome = _walk_two_hops(graph, query, 0, best, 0, limit, node_of(best, 0))
     count = outcome & (_CUT_SHORT - 1)
-    if not _is_allowed(allowed, node_of(best, 0)):
+    if not _is_allowed(graph, node_of(best, 0)):
         count = _without(pool, count, best)
     if count < load_i64(graph + K) and outcome < _CUT_SHORT:
         return walk_allowed(graph, query, best, limit)
@@ -486,17 +556,37 @@ def _sort_ties(pool: int, count: int, ids: int, k: int) -> None:
 
 
 @inner
+def _name_rows(graph: int, pool: int, count: int) -> None:
+    """Let the candidates of POOL name rows instead of nodes, whose order is the same."""
+    if load_i64(graph + MEMBERS) != 0:
+        for at in range(count):
+            candidate = load_i64(pool + 8 * at)
+            row = row_of(graph, node_of(candidate, 0))
+            store_i64(pool + 8 * at, candidate_of(distance_of(candidate), row, 0))
+
+
+@inner
 def _rank_anew(graph: int, pool: int, count: int) -> None:
     """Order the first `count` of POOL by their distances as FINAL_MEASURE has them."""
-    nodes, distances = load_i64(graph + OUT_OFFSETS), load_i64(graph + OUT_DISTANCES)
-    for at in range(count):
-        store_i32(nodes + 4 * at, node_of(load_i64(pool + 8 * at), 0))
+    rows, pitch = load_i64(graph + FINAL_ROWS), load_i64(graph + FINAL_PITCH)
+    size, how = load_i64(graph + FINAL_SIZE), load_i64(graph + FINAL_ADVISE)
+    if how != 0:
+        for at in range(count):
+            advise(how, rows + pitch * node_of(load_i64(pool + 8 * at), 0), size)
     measure, query = load_i64(graph + FINAL_MEASURE), load_i64(graph + FINAL_QUERY)
-    rows, size = load_i64(graph + FINAL_ROWS), load_i64(graph + FINAL_SIZE)
-    distances_of(measure, query, rows, size, nodes, count, distances)
+    distances = load_i64(graph + OUT_DISTANCES)
+    offsets = load_i64(graph + OUT_OFFSETS)
     for at in range(count):
-        distance, node = load_f32(distances + 4 * at), load_i32(nodes + 4 * at)
-        insert_sorted(pool, at, candidate_of(distance, node, 0))
+        store_i32(offsets + 4 * at, node_of(load_i64(pool + 8 * at), 0))
+    if pitch == size:
+        distances_of(measure, query, rows, size, offsets, count, distances)
+    else:
+        for at in range(count):
+            row = rows + pitch * load_i32(offsets + 4 * at)
+            distances_of(measure, query, row, size, 0, 1, distances + 4 * at)
+    for at in range(count):
+        distance, row = load_f32(distances + 4 * at), load_i32(offsets + 4 * at)
+        insert_sorted(pool, at, candidate_of(distance, row, 0))
 
 
 @door
@@ -514,6 +604,7 @@ def search_door(graph: int) -> int:
     else:
         outcome = walk_allowed(graph, query, best, limit)
     pool, count = load_i64(graph + POOL), outcome & (_CUT_SHORT - 1)
+    _name_rows(graph, pool, count)
     if load_i64(graph + FINAL_MEASURE) != 0:
         count = min(count, load_i64(graph + CANDIDATES))
         _rank_anew(graph, pool, count)

@@ -496,6 +496,32 @@ enter: Callable[[int, int, int, int, int, int, int, int], int] = intrinsic(_ente
 """Run the routine at an address with seven words: what numba does for a function it knows."""
 
 
+# --- asking the system -----------------------------------------------------------------------
+
+_ADVICE = ir.FunctionType(_I32, (_I64, _I64, _I32))
+
+
+def _emit_ask(builder: Any, entry: Any, address: Any, size: Any, advice: Any) -> Any:
+    function = builder.inttoptr(entry, _ADVICE.as_pointer())
+    kept = builder.trunc(advice, _I32)
+    return builder.sext(builder.call(function, (address, size, kept)), _I64)
+
+
+_ask: Callable[[int, int, int, int], int] = operation(
+    types.int64(types.int64, types.int64, types.int64, types.int64), _emit_ask
+)
+
+
+@inner
+def advise(how: int, address: int, size: int) -> None:
+    """Ask the system to read `size` bytes of a mapped file, without waiting for them.
+
+    `how`: the address of int64[3]: the address of `madvise`, the bytes of a page, the advice.
+    """
+    begin = address & -load_i64(how + 8)
+    _ask(load_i64(how), begin, address + size - begin, load_i64(how + 16))
+
+
 # --- locks -----------------------------------------------------------------------------------
 
 
