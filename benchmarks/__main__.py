@@ -10,7 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import data, endpoints, fresh, payload, push, queries, snapshots, tasks, vectors
+from benchmarks import (
+    cold,
+    data,
+    endpoints,
+    fresh,
+    payload,
+    push,
+    queries,
+    snapshots,
+    tasks,
+    vectors,
+)
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
 from benchmarks.report import as_json, filesystem, machine, table
 from benchmarks.tasks import FULL, QUICK, Results
@@ -25,6 +36,7 @@ GROUPS = (
     "loop",
     "endpoints",
     "vectors",
+    "cold",
     "queries",
     "push",
     "snapshots",
@@ -83,6 +95,7 @@ def groups(
         "memory": lambda: fresh.memory(engines, dim, sizes, folder, results),
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
         "vectors": lambda: vectors.vectors(engines, sizes, folder, results),
+        "cold": lambda: cold.cold(engines, sizes, folder, results),
         "queries": lambda: queries.queries(engines, dataset, sizes, folder, results),
         "push": lambda: push.push(engines, sizes, folder, results),
         "snapshots": lambda: snapshots.snapshots(engines, dataset, sizes, folder, results),
