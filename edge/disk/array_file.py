@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -107,35 +107,6 @@ def _forget(data: memoryview, start: int) -> None:
     if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_RANDOM)  # no more is read than is asked for
         mapping.madvise(mmap.MADV_DONTNEED, start, min(_FORGET_EVERY, len(mapping) - start))
-
-
-def reader_ahead(array: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any]], None] | None:
-    """What asks the system to read rows of a mapped array, all at once, before they are looked at:
-    `ahead(places)`, any integers. None where the array is in memory, or the system takes no
-    requests."""
-    mapping = _mapping_of(array)
-    if mapping is None or not hasattr(mmap, "MADV_WILLNEED"):
-        return None
-    row = array.strides[0]
-    first = array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
-    page, will_need = mmap.PAGESIZE, mmap.MADV_WILLNEED
-
-    def ahead(places: npt.NDArray[Any]) -> None:
-        for place in places.tolist():
-            start = first + row * place
-            within = start % page
-            mapping.madvise(will_need, start - within, within + row)
-
-    return ahead
-
-
-def _mapping_of(array: npt.NDArray[Any]) -> mmap.mmap | None:
-    """The mapping that an array is a view of, if there is one."""
-    below: Any = array
-    while isinstance(below, np.ndarray):
-        below = below.base
-    below = below.obj if isinstance(below, memoryview) else below
-    return below if isinstance(below, mmap.mmap) else None
 
 
 def _described(file: SealedFile) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -7,8 +7,8 @@ Invariants: the layout says what lies where and belongs to whoever wrote the fil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +24,41 @@ Layout: TypeAlias = list[tuple[str, str, list[int]]]
 _ALIGNMENT: Final = 64
 
 
+class Blocks(NamedTuple):
+    """An array that is never in memory as a whole: its dtype and shape, and its rows in order."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    blocks: Iterator[npt.NDArray[Any]]
+
+
 def write_packed(
-    storage: Storage, name: str, arrays: Mapping[str, npt.NDArray[Any]]
+    storage: Storage, name: str, arrays: Mapping[str, npt.NDArray[Any] | Blocks]
 ) -> tuple[FileEntry, Layout]:
-    """Write the arrays to the new file `name`, and sync it. Raises StorageFault, StorageFull."""
-    kept = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-    layout = [(key, array.dtype.str, list(array.shape)) for key, array in kept.items()]
-    size = sum(_padded(array.nbytes) for array in kept.values())
-    return write_array(storage, name, _blocks(kept), np.uint8, (size,)), layout
+    """Write the arrays to the new file `name`, and sync it. Raises ValidationError for blocks that
+    are not as long as they say, StorageFault, StorageFull."""
+    parts = [array if isinstance(array, Blocks) else _in_one(array) for array in arrays.values()]
+    layout = [
+        (key, part.dtype.str, list(part.shape)) for key, part in zip(arrays, parts, strict=True)
+    ]
+    size = sum(_padded(_bytes_of(part)) for part in parts)
+    return write_array(storage, name, _raw(parts), np.uint8, (size,)), layout
 
 
-def _blocks(arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[npt.NDArray[np.uint8]]:
-    for array in arrays.values():
-        yield array.reshape(-1).view(np.uint8)
-        yield np.zeros(_padded(array.nbytes) - array.nbytes, np.uint8)
+def _in_one(array: npt.NDArray[Any]) -> Blocks:
+    return Blocks(array.dtype, array.shape, iter((array,)))
+
+
+def _bytes_of(part: Blocks) -> int:
+    return math.prod(part.shape) * part.dtype.itemsize
+
+
+def _raw(parts: Iterable[Blocks]) -> Iterator[npt.NDArray[np.uint8]]:
+    for part in parts:
+        size = _bytes_of(part)
+        for block in part.blocks:
+            yield np.ascontiguousarray(block).reshape(-1).view(np.uint8)
+        yield np.zeros(_padded(size) - size, np.uint8)
 
 
 def read_packed(

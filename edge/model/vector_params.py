@@ -85,7 +85,10 @@ class HnswIndexConfig(Struct, frozen=True):
     `memory` (default Cached) says where the graph lives; the older `on_disk` is read where it is
     None. `payload_m` 0: a walk under a filter goes through all points, as with `acorn` disabled
     (None or more: it steps over those that do not match, so that no further edges are needed).
-    `inline_storage` is kept and has no effect: rows are in files of their own.
+    `inline_storage` (False) keeps copies of quantized and original vectors beside the links of a
+    graph: for one that is read from a disk (`memory` Cold), where a hop then is one read. It takes
+    effect for dense vectors that are quantized; the graph's file grows by an original and about
+    m + 2 quantized vectors a point. Walks under a filter go through all points.
     """
 
     m: int

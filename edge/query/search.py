@@ -30,6 +30,7 @@ from edge.vectors.form import Form, Query
 from edge.vectors.missing import Bits
 from edge.vectors.quantized_column import Quantized
 from edge_kernels import bits, hnsw, scan
+from edge_kernels.rows import ask_for
 
 ROWS_A_BLOCK = 16_384
 BYTES_A_BLOCK = ROWS_A_BLOCK * 1536
@@ -206,14 +207,23 @@ class Way(NamedTuple):
         return self.small is not None and (leaf.rescore or self.small.is_a_stand_in)
 
     def is_rescored_apart(self, leaf: Leaf) -> bool:
-        """Return whether it has it in a step of its own: a walk does that too, but where rows come
-        from a disk."""
-        return self.is_rescored(leaf) and (self.graph is None or self.ahead is not None)
+        """Return whether it has it in a step of its own: a walk does that too."""
+        return self.is_rescored(leaf) and self.graph is None
 
     @property
-    def ahead(self) -> Callable[[Offsets], None] | None:
-        """What is told which rows of the column will be read; None where they are in memory."""
-        return self.column.ahead if isinstance(self.column, BuiltDense) else None
+    def is_beside(self) -> bool:
+        """Return whether a walk compares what lies beside the links."""
+        return self.small is not None and self.graph is not None and self.graph.inline is not None
+
+    @property
+    def rows_ahead(self) -> int:
+        """What kernels take to ask for the rows that a walk compares."""
+        return self.ahead if self.small is None else self.small.ahead
+
+    @property
+    def ahead(self) -> int:
+        """What kernels take to ask for rows of the column; 0 where they are in memory."""
+        return self.column.ahead if isinstance(self.column, BuiltDense) else 0
 
 
 def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note) -> Way | None:
@@ -234,19 +244,20 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
     found = matches(leaf.filter, view, among, check)
     note.filtered(leaf.filter, found)
     count = bits.count(found, view.watermark)
-    acorn = _reaches_over(leaf, count / max(1, view.live_count))
+    way = Way(column, small, graph, found)
+    acorn = not way.is_beside and _reaches_over(leaf, count / max(1, view.live_count))
     if graph is None or _is_scanned(count, view, leaf, acorn):
         note.way = "scan of matches"
         return Way(column, small, None, found, bits.to_offsets(found, view.watermark))
     note.way = "acorn" if acorn else "filtered graph"
-    return Way(column, small, graph, found, acorn=acorn)
+    return way._replace(acorn=acorn)
 
 
 def rescored(view: SegmentView, way: Way, leaf: Leaf, found: Found, deadline: Deadline) -> Found:
     """Return the best of the candidates by the column. From a disk they are read side by side."""
     offsets = np.sort(found.offsets)
-    if way.ahead is not None:
-        way.ahead(offsets)
+    if way.ahead and isinstance(way.column, BuiltDense):
+        ask_for(way.column.matrix, offsets, way.ahead)
     return scan_few(view, Rows(way.column, leaf.query), leaf.k, offsets, deadline)
 
 
@@ -289,16 +300,27 @@ def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
 
 def walk(view: SegmentView, graph: hnsw.Graph, way: Way, leaf: Leaf) -> Found:
     """Return the best that a walk through the graph finds, by the column where that has the last
-    word and no step of its own."""
+    word."""
     code, matrix, query = way.rows(leaf).whole(view.watermark)
     k, final = way.candidates(leaf), None
-    if way.is_rescored(leaf) and not way.is_rescored_apart(leaf):
-        final = hnsw.Final(*Rows(way.column, leaf.query).whole(view.watermark), k)
+    if way.is_rescored(leaf):
+        final = hnsw.Final(*Rows(way.column, leaf.query).whole(view.watermark), k, way.ahead)
     width = ACORN_WIDTH if way.acorn else 1
     ef = min(max(math.ceil(width * leaf.ef), k), view.watermark)
     k = leaf.k if final else k
     offsets, distances, _ = hnsw.search(
-        graph, code, matrix, query, ef, k, way.allowed, view.ids, acorn=way.acorn, final=final
+        graph,
+        code,
+        matrix,
+        query,
+        ef,
+        k,
+        way.allowed,
+        view.ids,
+        acorn=way.acorn,
+        final=final,
+        beside=way.is_beside,
+        ahead=way.rows_ahead,
     )
     return Found(view, offsets, distances)
 

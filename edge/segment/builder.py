@@ -128,8 +128,8 @@ def is_as_planned(segment: Segment, key: VectorKey, plans: Mapping[VectorKey, In
         return True
     graph, small = segment.graphs.get(key), segment.quantized.get(key)
     if plan.graph is not None:
-        wanted = plan.graph.m, plan.graph.ef_construct
-        if graph is None or (graph.m, graph.ef_construct) != wanted:
+        wanted = plan.graph.m, plan.graph.ef_construct, plan.graph.inline
+        if graph is None or (graph.m, graph.ef_construct, graph.inline is not None) != wanted:
             return False
     return (None if small is None else small.config) == plan.quantization
 

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from edge.disk.array_file import read_array, reader_ahead
+from edge.disk.advice import ahead_of, let_go
+from edge.disk.array_file import read_array
 from edge.disk.blob_file import BlobFile
 from edge.disk.files import MANIFEST
 from edge.disk.manifest import FileEntry, SegmentEntry
@@ -176,7 +177,7 @@ def load_column(
         return built_multi(form, arrays, entry.rows, missing, file.name)
     shape = (entry.rows, form.width)
     matrix = _read(storage, entry, f"vectors-{place}", shape, form.dtype, memory)
-    return BuiltDense(form, matrix, missing, reader_ahead(matrix))
+    return BuiltDense(form, matrix, missing, ahead_of(matrix))
 
 
 def built_multi(
@@ -258,7 +259,7 @@ def built_quantized(
     if codes.shape != (len(column.matrix), quantizer.row_bytes):
         raise CorruptData(f"codes of shape {codes.shape}", name)
     starts = column.starts if isinstance(column, BuiltMulti) else None
-    return Quantized(config, quantizer, codes, starts)
+    return Quantized(config, quantizer, codes, starts, ahead_of(codes))
 
 
 # -- files
@@ -309,11 +310,21 @@ def load_graph(storage: Storage, entry: SegmentEntry, place: int, memory: Memory
     """Read a graph back; every link is range-checked before a kernel may follow it."""
     role = f"graph-{place}"
     try:
-        return Graph.from_arrays(read_laid_out(storage, entry, role, memory), entry.rows)
+        return checked_graph(read_laid_out(storage, entry, role, memory), entry.rows)
     except ValueError as error:
         raise CorruptData(
             f"graph of segment {entry.id}: {error!r}", _file(entry, role).name
         ) from error
+
+
+def checked_graph(arrays: Mapping[str, NDArray[Any]], rows: int) -> Graph:
+    """Return the graph of these arrays over so many rows, of which nothing is resident that lies in
+    a mapped file. ValueError where it is none."""
+    lists = next((arrays[name] for name in ("lists0", "links0") if name in arrays), None)
+    graph = Graph.from_arrays(arrays, rows, 0 if lists is None else ahead_of(lists))
+    for array in arrays.values():
+        let_go(array)
+    return graph
 
 
 # -- field indexes

@@ -36,11 +36,13 @@ Pulse = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class GraphPlan:
-    """How the graph of one vector is to be built."""
+    """How the graph of one vector is to be built. `inline`: with copies of its small form and of
+    its rows beside the links."""
 
     m: int
     ef_construct: int
     threads: int = 1
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

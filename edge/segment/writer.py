@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.disk import files
-from edge.disk.array_file import read_array, reader_ahead, write_array
+from edge.disk.advice import ahead_of
+from edge.disk.array_file import read_array, write_array
 from edge.disk.blob_file import BlobFile, write_blobs
 from edge.disk.manifest import FileEntry, SegmentEntry
-from edge.disk.packed_file import read_packed, write_packed
+from edge.disk.packed_file import Blocks, read_packed, write_packed
 from edge.disk.pinned import lock
 from edge.disk.storage import Storage
 from edge.errors import StorageFault
@@ -34,6 +35,7 @@ from edge.segment.immutable import (
     built_multi,
     built_quantized,
     built_sparse,
+    checked_graph,
     placed,
     write_field,
 )
@@ -164,7 +166,7 @@ class SegmentWriter:
         self._files[role] = write_array(self._storage, path, blocks, form.dtype, shape)
         if matrix is None:
             found = read_array(self._storage, self._files[role], **placed(memory))
-            return BuiltDense(form, found, missing, reader_ahead(found))
+            return BuiltDense(form, found, missing, ahead_of(found))
         if memory is Memory.Pinned:
             lock(matrix)
         matrix.flags.writeable = False
@@ -242,18 +244,23 @@ class SegmentWriter:
         return built_sparse(params, found, self._rows, missing, path)
 
     def _packed(
-        self, role: str, job: int | None, arrays: Mapping[str, NDArray[Any]], memory: Memory
+        self,
+        role: str,
+        job: int | None,
+        arrays: Mapping[str, Any],
+        memory: Memory,
     ) -> tuple[dict[str, NDArray[Any]], str]:
-        """Write arrays as the file of a role, and return them where they are to live."""
+        """Write arrays, or `Blocks` of some, as the file of a role, and return them where they are
+        to live."""
         ending = role if job is None else f"{role}.{job}"
         path = files.segment_file(self._number, ending)
         self._storage.remove_tree(path)  # what an earlier build could not finish
         self._files[role], self._meta[role] = write_packed(self._storage, path, arrays)
-        if memory is Memory.Cold:
-            return read_packed(
-                self._storage, self._files[role], self._meta[role], resident=False
-            ), path
-        kept = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        whole = {key: array for key, array in arrays.items() if not isinstance(array, Blocks)}
+        if memory is Memory.Cold or len(whole) < len(arrays):
+            file, layout = self._files[role], self._meta[role]
+            return read_packed(self._storage, file, layout, **placed(memory)), path
+        kept = {key: np.ascontiguousarray(array) for key, array in whole.items()}
         for array in kept.values():
             array.flags.writeable = False
             if memory is Memory.Pinned:
@@ -310,8 +317,25 @@ class SegmentWriter:
     ) -> Graph:
         """Build a graph over the rows that have the vector and are not deleted, and write it."""
         graph = build_graph(column, small, absent, plan, self._pulse)
-        arrays, _ = self._packed(f"graph-{place}", job, graph.arrays(), memory)
-        return Graph.from_arrays(arrays, self._rows) if memory is Memory.Cold else graph
+        role = f"graph-{place}"
+        if plan.inline and small is not None and isinstance(column, BuiltDense):
+            arrays, _ = self._packed(role, job, self._beside(graph, small, column), memory)
+            return checked_graph(arrays, self._rows)
+        arrays, _ = self._packed(role, job, graph.arrays(), memory)
+        return checked_graph(arrays, self._rows) if memory is Memory.Cold else graph
+
+    def _beside(self, graph: Graph, small: Quantized, column: BuiltDense) -> dict[str, Any]:
+        """Return the arrays of a graph with copies of the codes and rows beside its links."""
+        arrays, ground, above = graph.arrays_beside(small.matrix, column.matrix)
+        lists = {"lists0": ground, "lists": above}  # the first begins with the file, so with a page
+        octets = np.dtype(np.uint8)
+        parts = {key: Blocks(octets, s, self._watched(b)) for key, (s, b) in lists.items()}
+        return {**parts, **arrays}
+
+    def _watched(self, blocks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for block in blocks:
+            self._pulse(1.0)
+            yield block
 
     def fields(self, schema: Schema, gathered: Gathered, job: int) -> dict[str, FieldIndex]:
         """Read the payloads once, and write an index of each field."""

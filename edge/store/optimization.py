@@ -26,8 +26,14 @@ import numpy as np
 
 from edge.disk.storage import Storage
 from edge.model.config import Settings, indexing_threads
+from edge.model.quantization import QuantizationConfig
 from edge.model.schema import Schema
-from edge.model.vector_params import EdgeSparseVectorParams, HnswIndexConfig, VectorParams
+from edge.model.vector_params import (
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    HnswIndexConfig,
+    VectorParams,
+)
 from edge.segment.builder import Built, add_fields, add_indexes, build_segment, is_as_planned
 from edge.segment.immutable import ImmutableSegment
 from edge.segment.indexing import GraphPlan, IndexPlan, Pulse
@@ -95,14 +101,16 @@ def wanted_indexes(
     views: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
 ) -> dict[VectorKey, IndexPlan]:
     """Return what the vectors of a segment of all these rows should be indexed by."""
-    plans = {}
-    for key in vectors:
+    plans: dict[VectorKey, IndexPlan] = {}
+    if not settings.indexing_threshold:
+        return plans
+    for key, params in vectors.items():
         hnsw = settings.hnsw.get(key.name)
-        if hnsw is None or not settings.indexing_threshold:
+        if not isinstance(params, EdgeVectorParams) or hnsw is None:
             continue
         size = sum(_size_of(view, key) for view in views)
         if size > settings.indexing_threshold * KILOBYTE:
-            plans[key] = _plan_of(key.name, hnsw, settings)
+            plans[key] = _plan_of(hnsw, settings.quantization.get(key.name), params)
     return plans
 
 
@@ -111,11 +119,15 @@ def _size_of(view: SegmentView, key: VectorKey) -> int:
     return view.bytes_of(key.name) if view.names.get(key.name) == key else 0
 
 
-def _plan_of(name: str, hnsw: HnswIndexConfig, settings: Settings) -> IndexPlan:
+def _plan_of(
+    hnsw: HnswIndexConfig, small: QuantizationConfig | None, params: EdgeVectorParams
+) -> IndexPlan:
     graph = None
     if hnsw.m:
-        graph = GraphPlan(hnsw.m, max(1, hnsw.ef_construct), indexing_threads(hnsw))
-    return IndexPlan(graph, settings.quantization.get(name))
+        single = small is not None and params.multivector_config is None
+        inline = single and bool(hnsw.inline_storage)
+        graph = GraphPlan(hnsw.m, max(1, hnsw.ef_construct), indexing_threads(hnsw), inline)
+    return IndexPlan(graph, small)
 
 
 def plan(view: ShardView, schema: Schema | None = None) -> Plan | None:

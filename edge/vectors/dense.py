@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -90,15 +90,15 @@ class GrowingDense:
 
 
 class BuiltDense:
-    """A dense column of an immutable segment: one matrix; `ahead` is told which of its rows will be
-    read, where these have to come from a disk (None: they are in memory)."""
+    """A dense column of an immutable segment: one matrix. `ahead` is what kernels take to ask for
+    rows that have to come from a disk; 0 where they are in memory."""
 
     def __init__(
         self,
         form: Form,
         matrix: Matrix,
         missing: Bits | None,
-        ahead: Callable[[Offsets], None] | None = None,
+        ahead: int = 0,
     ) -> None:
         self.form = form
         self.matrix = matrix

@@ -34,7 +34,9 @@ Floats = NDArray[np.float32]
 
 
 class Quantized:
-    """Rows uint8[n, row_bytes]; of multivectors `starts` int64[points + 1] says which are whose."""
+    """Rows uint8[n, row_bytes]; of multivectors `starts` int64[points + 1] says which are whose.
+    `ahead` is what kernels take to ask for rows that have to come from a disk; 0 where they are in
+    memory, or are read by way of descriptors."""
 
     def __init__(
         self,
@@ -42,10 +44,12 @@ class Quantized:
         quantizer: Quantizer,
         matrix: Matrix,
         starts: Starts | None = None,
+        ahead: int = 0,
     ) -> None:
         self.config = config
         self.quantizer = quantizer
         self.matrix = matrix
+        self.ahead = ahead if starts is None else 0
         self._descriptors = None if starts is None else descriptors(starts, matrix)
         self.code = quantizer.code | (0 if starts is None else MULTI)
         """What kernels call the rows."""

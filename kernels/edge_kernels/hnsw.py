@@ -51,7 +51,7 @@ __all__ = ["MAX_LEVEL", "MAX_M", "MAX_THREADS", "Builder", "Final", "Graph", "se
 MAX_THREADS = 64
 
 _U64, _U32 = np.dtype(np.uint64), np.dtype(np.uint32)
-_IN_MEMORY = (0, 0, 0, 0)
+_IN_MEMORY = (0,) * 7
 """The arguments BESIDE0..MEMBERS of a walk that compares the rows themselves."""
 
 
@@ -282,6 +282,7 @@ def search(
     final: Final | None = None,
     beside: bool = False,
     members: NDArray[np.uint32] | None = None,
+    ahead: int = 0,
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], bool]:
     """The approximately nearest `k` rows to `query`, in one kernel call without the GIL.
 
@@ -297,7 +298,8 @@ def search(
     final: ranks the candidates anew, and gives the distances; `ef` is raised to how many it takes.
     beside: the rows, and those of `final`, are those that an inline graph has copies of, and these
     are read. members: uint32[n] ascending, the rows that the nodes stand for; None: row i for node
-    i. `allowed`, `ids` and what is found are of rows.
+    i. `allowed`, `ids` and what is found are of rows. ahead: what `jit.advise` takes to have rows
+    read from a disk, those of one hop at once; 0 where they are in memory.
 
     Returns (offsets uint32[<=k], distances float32[<=k], complete), sorted by (distance, id);
     complete is False if and only if limit_hops cut the walk short. ValueError for arrays that do
@@ -319,9 +321,12 @@ def search(
         address_of_any(rows),
         size,
         *graph._words,
-        0 if inline is None else inline.codes_at(graph.m0),
+        0 if inline is None else inline.codes_at0(graph.m0),
         0 if inline is None else inline.codes_at(graph.m),
         graph.ahead,
+        0 if beside else ahead,
+        0,
+        0,
         0 if members is None else address_of(members),
         *here.scratch.words,
         ef,
@@ -351,12 +356,11 @@ def _final_words(
     if len(rows) < count:
         raise ValueError(f"final rows must be at least {count}")
     check_query(code, query, size)
-    first, pitch = address_of_any(rows), size
-    if inline is not None:  # a walk has had the lists of all that it found read
-        lists, pitch, ahead = graph.links0, graph.links0.strides[0], 0
-        first = lists.ctypes.data + inline.row_at(graph.m0)
-    where = first, size, pitch, ahead, address_of_any(query)
-    return measure_of(code), *where, min(max(candidates, k), graph.n)
+    beside = 0
+    if inline is not None:  # a walk has read the lists of all that it found
+        beside, ahead = inline.row_at(graph.m0), 0
+    where = address_of_any(rows), size, beside, ahead
+    return measure_of(code), *where, address_of_any(query), min(max(candidates, k), graph.n)
 
 
 def _inline_of(graph: Graph, size: int, final: Final | None) -> Inline:

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+from edge_kernels.hnsw_inline import UNIT, degree_of
 from edge_kernels.hnsw_search import (
     DISTANCES,
     EF,
@@ -45,6 +46,7 @@ from edge_kernels.jit import (
     load_i64,
     load_shared_i32,
     load_u8,
+    load_u32,
     lock,
     move_bytes,
     store_f32,
@@ -297,11 +299,12 @@ def reconnect_door(graph: int) -> int:
 
 # --- checking --------------------------------------------------------------------------------
 
-CHECK_LINKS, CHECK_PITCH, CHECK_LISTS, CHECK_CAPACITY = range(0, 32, 8)
-CHECK_OWNERS, CHECK_NODES, CHECK_LEVELS = range(32, 56, 8)
-# CHECK_LINKS int32[lists, capacity], CHECK_PITCH bytes from one list to the next; CHECK_OWNERS
-# uint8[lists] the level that a list belongs to (LEFT_OUT: it must be empty); CHECK_LEVELS
-# uint8[nodes] the level of every node.
+CHECK_LINKS, CHECK_LISTS, CHECK_CAPACITY, CHECK_OWNERS, CHECK_NODES, CHECK_LEVELS = range(0, 48, 8)
+CHECK_PITCH, CHECK_STARTS, CHECK_CODES_AT, CHECK_CODE_BYTES = range(48, 80, 8)
+# CHECK_LINKS int32[lists, capacity], CHECK_PITCH bytes from one list to the next; or each list
+# UNIT times its CHECK_STARTS, uint32[lists + 1], from there, if these are not 0, and its codes
+# CHECK_CODES_AT from its begin; CHECK_OWNERS uint8[lists] the level that a list belongs to
+# (LEFT_OUT: it must be empty); CHECK_LEVELS uint8[nodes] the level of every node.
 
 
 @inner
@@ -315,19 +318,26 @@ def _is_node(levels: int, nodes: int, link: int, level: int) -> bool:
 def check_door(block: int) -> int:
     """The first list that is not sound, or -1.
 
-    Sound: every link names a node whose level is at least that of the list, and after the first -1
-    there is nothing but -1.
+    Sound: every link names a node whose level is at least that of the list, after the first -1
+    there is nothing but -1, and the list has room for a code of every link.
     """
     links, capacity = load_i64(block + CHECK_LINKS), load_i64(block + CHECK_CAPACITY)
     owners, levels = load_i64(block + CHECK_OWNERS), load_i64(block + CHECK_LEVELS)
-    nodes, pitch = load_i64(block + CHECK_NODES), load_i64(block + CHECK_PITCH)
+    nodes, starts = load_i64(block + CHECK_NODES), load_i64(block + CHECK_STARTS)
     for row in range(load_i64(block + CHECK_LISTS)):
         level = load_u8(owners + row)
-        ended = level == LEFT_OUT
+        ended, list_ = level == LEFT_OUT, links + load_i64(block + CHECK_PITCH) * row
+        if starts != 0:
+            list_ = links + UNIT * load_u32(starts + 4 * row)
         for at in range(capacity):
-            link = load_i32(links + pitch * row + 4 * at)
+            link = load_i32(list_ + 4 * at)
             if link == -1:
                 ended = True
             elif ended or not _is_node(levels, nodes, link, level):
+                return row
+        if starts != 0:
+            codes = load_i64(block + CHECK_CODE_BYTES) * degree_of(list_, capacity)
+            end = links + UNIT * load_u32(starts + 4 * row + 4)
+            if list_ + load_i64(block + CHECK_CODES_AT) + codes > end:
                 return row
     return -1

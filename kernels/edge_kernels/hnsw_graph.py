@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edge_kernels.encodings import MANHATTAN
 from edge_kernels.hnsw_build import LEFT_OUT, check_door
-from edge_kernels.hnsw_inline import Inline, lists_beside
+from edge_kernels.hnsw_inline import UNIT, Inline, lists_above, lists_of_level_0
 from edge_kernels.hnsw_search import MAX_ROWS
 from edge_kernels.jit import address_of, call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -34,8 +35,8 @@ MAX_BYTES = 1 << 20  # of a code or a row beside links
 HEADER = ("format", "metric", "n", "m", "m0", "ef_construct", "entry", "top_level")
 FORMAT, INLINE_FORMAT = 1, 2
 _PLAIN = {"header": np.int64, "levels": np.uint8, "links0": np.int32, "upper": np.int32}
-_INLINE = {"lists0": np.uint8, "lists": np.uint8, "layout": np.int64}
-_INLINE_ARRAYS = {**_INLINE, "header": np.int64, "levels": np.uint8}
+_LISTS = {"lists0": np.uint8, "starts": np.uint32, "lists": np.uint8, "layout": np.int64}
+_INLINE = {**_LISTS, "header": np.int64, "levels": np.uint8}
 LISTS_A_BLOCK = 64
 
 
@@ -47,8 +48,11 @@ class Graph:
     entry: the node where searches begin, -1 if the graph has no node. top_level: its level.
     levels: uint8[n]; 255 for a row that is not in the graph.
     links0: int32[n, m0]; upper: int32[sum of levels, m], the lists of levels 1.. of node 0, then
-    of node 1, and so on. A list ends with -1 or with its row. Both may be parts of longer lists:
-    with `inline`, copies of rows lie behind the links (`hnsw_inline`).
+    of node 1, and so on. A list ends with -1 or with its row.
+    inline: how copies of rows lie beside the links (`hnsw_inline`), or None. With it links0 is
+    uint8[_], the lists of level 0 as they are laid out, and `upper` a part of longer lists.
+    starts: uint32[n + 1], where the list of each node begins in links0, in units of 64 bytes; else
+    None.
     ahead: what `jit.advise` takes to have lists read from a disk; 0 where they are in memory.
     """
 
@@ -60,8 +64,9 @@ class Graph:
     entry: int
     top_level: int
     levels: NDArray[np.uint8]
-    links0: NDArray[np.int32]
+    links0: NDArray[Any]
     upper: NDArray[np.int32]
+    starts: NDArray[np.uint32] | None
     inline: Inline | None
     ahead: int
     _first: NDArray[np.int32] = field(repr=False)
@@ -79,19 +84,22 @@ class Graph:
 
     def arrays_beside(self, codes: Array, rows: Array) -> tuple[dict[str, Array], Blocks, Blocks]:
         """The same graph as it is stored with copies of rows beside its links: its small arrays,
-        and the shapes and blocks of `lists0` and `lists`, uint8[_, pitch].
+        and the shapes and blocks of `lists0`, uint8[_], and `lists`, uint8[_, pitch].
 
         codes: uint8[n, code_bytes] of the neighbours; rows: the matrix of n rows for the nodes.
         """
         inline = Inline(codes.shape[1], rows.strides[0])
+        starts = inline.starts(self.links0)
         small: dict[str, Array] = {
             "layout": np.array(inline, np.int64),
             "header": self._header(INLINE_FORMAT),
             "levels": self.levels,
+            "starts": starts,
         }
-        ground = Blocks((self.n, inline.pitch0(self.m0)), _blocks(self.links0, codes, rows))
-        above = Blocks((len(self.upper), inline.pitch(self.m)), _blocks(self.upper, codes, None))
-        return small, ground, above
+        ground = _in_blocks(self.n, partial(lists_of_level_0, self.links0, starts), codes, rows)
+        above = _in_blocks(len(self.upper), partial(lists_above, self.upper), codes)
+        shapes = (UNIT * int(starts[-1]),), (len(self.upper), inline.pitch(self.m))
+        return small, Blocks(shapes[0], ground), Blocks(shapes[1], above)
 
     def _header(self, kind: int) -> NDArray[np.int64]:
         numbers = [kind, self.metric, self.n, self.m, self.m0]
@@ -104,31 +112,39 @@ class Graph:
         ValueError names the first thing that is wrong. The arrays are kept, not copied, if they
         are C-contiguous.
         """
-        wanted = _INLINE_ARRAYS if "layout" in arrays else _PLAIN
+        wanted = _INLINE if "layout" in arrays else _PLAIN
         taken = {name: _taken(arrays, name, dtype) for name, dtype in wanted.items()}
         inline = _inline_of(taken["layout"]) if "layout" in taken else None
         header = _checked_header(taken["header"], n, FORMAT if inline is None else INLINE_FORMAT)
         levels = taken["levels"]
         _check_levels(levels, header)
         owners = _owners(levels)
-        links0, upper = _links_of(taken, inline, header, len(owners))
         at_ground = np.where(levels == LEFT_OUT, LEFT_OUT, 0).astype(np.uint8)
-        _check_links("links0", links0, at_ground, levels)
+        if inline is None:
+            links0, upper, starts = taken["links0"], taken["upper"], None
+            require(links0.shape == (n, header["m0"]), "links0 has the wrong shape")
+            require(upper.shape == (len(owners), header["m"]), "upper has the wrong shape")
+            _check_links("links0", links0, at_ground, levels)
+        else:
+            links0, starts = taken["lists0"], taken["starts"]
+            _check_starts(starts, n, links0)
+            _check_lists(links0, starts, inline, header["m0"], at_ground, levels)
+            upper = _links_above(taken["lists"], inline, len(owners), header["m"])
         _check_links("upper", upper, owners, levels)
-        return graph_of(header, levels, links0, upper, inline, ahead)
+        return graph_of(header, levels, links0, upper, starts, inline, ahead)
 
 
 class Blocks(NamedTuple):
     """The shape of an array, and its rows in blocks."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     blocks: Iterator[Array]
 
 
-def _blocks(links: Array, codes: Array, rows: Array | None) -> Iterator[Array]:
-    for first in range(0, len(links), LISTS_A_BLOCK):
-        until = min(first + LISTS_A_BLOCK, len(links))
-        yield lists_beside(links, first, until, codes, rows)
+def _in_blocks(lists: int, made: Callable[..., Array], *rows: Array) -> Iterator[Array]:
+    """What `made(first, until, *rows)` returns for all lists, some at a time."""
+    for first in range(0, lists, LISTS_A_BLOCK):
+        yield made(first, min(first + LISTS_A_BLOCK, lists), *rows)
 
 
 def graph_of(
@@ -136,6 +152,7 @@ def graph_of(
     levels: Array,
     links0: Array,
     upper: Array,
+    starts: Array | None = None,
     inline: Inline | None = None,
     ahead: int = 0,
 ) -> Graph:
@@ -145,7 +162,7 @@ def graph_of(
         values.setflags(write=False)
     words = (
         links0.ctypes.data,
-        links0.strides[0],
+        0 if starts is None else address_of(starts),
         header["m0"],
         upper.ctypes.data,
         upper.strides[0],
@@ -155,8 +172,8 @@ def graph_of(
         header["top_level"],
     )
     known = {name: header[name] for name in HEADER if name != "format"}
-    own = {"inline": inline, "ahead": ahead, "_first": first, "_words": words}
-    return Graph(**known, levels=levels, links0=links0, upper=upper, **own)  # type: ignore[arg-type]
+    lists = {"levels": levels, "links0": links0, "upper": upper, "starts": starts}
+    return Graph(**known, **lists, inline=inline, ahead=ahead, _first=first, _words=words)  # type: ignore[arg-type]
 
 
 # --- checks of what comes from disk ----------------------------------------------------------
@@ -182,18 +199,17 @@ def _inline_of(values: Array) -> Inline:
     return Inline(*values.tolist())
 
 
-def _links_of(
-    taken: Mapping[str, Array], inline: Inline | None, header: Mapping[str, int], lists: int
-) -> tuple[Array, Array]:
-    """The links of level 0, and of the levels above: int32[n, m0] and int32[lists, m]."""
-    n, m0, m = header["n"], header["m0"], header["m"]
-    if inline is None:
-        require(taken["links0"].shape == (n, m0), "links0 has the wrong shape")
-        require(taken["upper"].shape == (lists, m), "upper has the wrong shape")
-        return taken["links0"], taken["upper"]
-    require(taken["lists0"].shape == (n, inline.pitch0(m0)), "lists0 has the wrong shape")
-    require(taken["lists"].shape == (lists, inline.pitch(m)), "lists has the wrong shape")
-    return taken["lists0"][:, : 4 * m0].view(np.int32), taken["lists"][:, : 4 * m].view(np.int32)
+def _check_starts(starts: Array, n: int, lists0: Array) -> None:
+    require(starts.shape == (n + 1,), "starts has the wrong length")
+    in_order = bool((starts[1:] >= starts[:-1]).all())
+    require(in_order and lists0.shape == (UNIT * int(starts[-1]),), "starts do not fit lists0")
+
+
+def _links_above(lists: Array, inline: Inline, count: int, m: int) -> Array:
+    """The links of lists that have more behind them: int32[count, m]."""
+    require(lists.shape == (count, inline.pitch(m)), "lists has the wrong shape")
+    links: Array = lists[:, : 4 * m].view(np.int32)
+    return links
 
 
 def _checked_header(values: Array, n: int, kind: int) -> dict[str, int]:
@@ -222,9 +238,21 @@ def _check_levels(levels: Array, header: Mapping[str, int]) -> None:
 
 
 def _check_links(name: str, links: Array, owners: Array, levels: Array) -> None:
-    lists = (links.ctypes.data, links.strides[0], *links.shape)
-    bad = call(check_door, *lists, address_of(owners), len(levels), address_of(levels))
+    block = links.ctypes.data, *links.shape, address_of(owners), len(levels), address_of(levels)
+    bad = call(check_door, *block, links.strides[0], 0, 0, 0)
     require(bad < 0, f"row {bad} of {name} has a link out of range or behind its end")
+
+
+def _check_lists(
+    lists0: Array, starts: Array, inline: Inline, m0: int, owners: Array, levels: Array
+) -> None:
+    """Check lists of level 0 that have rows beside them."""
+    least = inline.codes_at0(m0) // UNIT
+    require(int(np.diff(starts).min(initial=least)) >= least, "lists0 has a list that is too short")
+    block = address_of(lists0), len(levels), m0, address_of(owners), len(levels), address_of(levels)
+    places = 0, address_of(starts), inline.codes_at0(m0), inline.code_bytes
+    bad = call(check_door, *block, *places)
+    require(bad < 0, f"list {bad} of lists0 has a link out of range or no room for its codes")
 
 
 # --- levels ----------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ Invariants:
   ordered by (distance, nearness to the base), so a walk among equal vectors still has a direction
   and always ends. Searches use base 0 (smaller offsets first), building the node that is inserted.
 - A pool is a sorted array of at most ef candidates. A walk marks what it has seen in `visited`
-  (uint16) with an epoch of its own, so nothing is cleared between walks.
+  (uint16) with an epoch of its own, so nothing is cleared between walks. Epochs are even; one more
+  says that the list of a node was asked for too.
 - A list of links is int32, ended by -1 or by its capacity. Lists of level 0 are rows of a matrix
-  [n, m0]; the list of level L >= 1 of a node is row first[node] + L - 1 of the matrix `upper`
-  [_, m]. Rows of either lie a pitch apart, and may have more behind their links.
+  [n, m0], or begin at UNIT times what STARTS say; the list of level L >= 1 of a node is row
+  first[node] + L - 1 of the matrix `upper` [_, m], whose rows lie a pitch apart. A list may have
+  more behind its links (`hnsw_inline`).
 - A node stands for the row of its number, or where there are MEMBERS for the row that these name.
 - What is compared are rows of the matrix ROWS, or, in a graph that has them BESIDE its links, the
   copies behind a list: that of the node which its place `at` names is number `at`.
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edge_kernels.hnsw_inline import UNIT
 from edge_kernels.jit import (
     advise,
     distance_of_key,
@@ -36,6 +39,7 @@ from edge_kernels.jit import (
     load_u32,
     load_u64,
     move_bytes,
+    nanoseconds,
     order_key,
     prefetch,
     store_f32,
@@ -48,26 +52,31 @@ from edge_kernels.measure import distances_of
 MAX_ROWS = 2**30  # a node must fit into the 31 bits of zigzag
 
 # The words every kernel of the graph finds in its argument block, as byte positions.
-MEASURE, ROWS, SIZE, LINKS0, PITCH0, M0, UPPER, PITCH, FIRST, M, ENTRY, TOP = range(0, 96, 8)
-BESIDE0, BESIDE, ADVISE, MEMBERS = range(96, 128, 8)
-VISITED, VISITED_BYTES, EPOCH, FRESH, PLACES, DISTANCES, POOL, EF = range(128, 192, 8)
-WORDS = 192  # bytes of these, behind which come those of a door
-# ROWS address of rows of SIZE bytes; FIRST int32[n]; BESIDE0 and BESIDE where in a list of level 0
-# and above the copies of rows begin, 0: there are none, or they are not what is compared; ADVISE
-# address of what `advise` takes where lists have to come from a disk, else 0; MEMBERS uint32[n] or
+MEASURE, ROWS, SIZE, LINKS0, STARTS, M0, UPPER, PITCH, FIRST, M, ENTRY, TOP = range(0, 96, 8)
+BESIDE0, BESIDE, ADVISE, ROWS_ADVISE, ASKING, SINCE, MEMBERS = range(96, 152, 8)
+VISITED, VISITED_BYTES, EPOCH, FRESH, PLACES, DISTANCES, POOL, EF = range(152, 216, 8)
+WORDS = 216  # bytes of these, behind which come those of a door
+# ROWS address of rows of SIZE bytes; STARTS uint32[n + 1] or 0; FIRST int32[n]; BESIDE0 and BESIDE
+# where in a list of level 0 and above the codes begin, 0: there are none, or they are not what is
+# compared; ADVISE and ROWS_ADVISE address of what `advise` takes where lists, and where ROWS come
+# from a disk, else 0; ASKING for how many more hops they are asked for, 0 at first, and SINCE when
+# the last hop was done, in nanoseconds; MEMBERS uint32[n] or
 # 0; EPOCH address of an int64; POOL int64[EF]; FRESH int32[room], PLACES int32[room] and DISTANCES
 # float32[room] hold the nodes of one hop and where their rows are, room = room_of(m0).
-QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES, TWO_HOPS = range(192, 264, 8)
-FINAL_MEASURE, FINAL_ROWS, FINAL_SIZE, FINAL_PITCH, FINAL_ADVISE = range(264, 304, 8)
-FINAL_QUERY, CANDIDATES = range(304, 320, 8)
+QUERY, ALLOWED, HEAP, LIMIT, IDS, K, OUT_OFFSETS, OUT_DISTANCES, TWO_HOPS = range(216, 288, 8)
+FINAL_MEASURE, FINAL_ROWS, FINAL_SIZE, FINAL_BESIDE, FINAL_ADVISE = range(288, 328, 8)
+FINAL_QUERY, CANDIDATES = range(328, 344, 8)
 # ALLOWED and IDS, of rows, may be 0; HEAP int64[n], used with ALLOWED; LIMIT hops of level 0, 0 is
 # no limit; OUT_OFFSETS uint32[EF] and OUT_DISTANCES float32[EF]; TWO_HOPS is not 0 where only
 # allowed nodes shall be measured; FINAL_MEASURE is not 0 where the best CANDIDATES are to be ranked
-# by rows of FINAL_SIZE bytes, FINAL_PITCH apart; FINAL_ADVISE is for them what ADVISE is for lists.
+# by FINAL_ROWS of FINAL_SIZE bytes, or by those that are FINAL_BESIDE (not 0) in lists of level 0;
+# FINAL_ADVISE is for FINAL_ROWS what ADVISE is for lists.
 
 _CUT_SHORT = 1 << 32  # added to the number of results
 ENOUGH = 64  # a hop over nodes that are not allowed looks no further once it has found so many
-AHEAD = 4  # how many hops ahead a list is asked for that has to come from a disk
+AHEAD = 8  # how many hops ahead a list is asked for that has to come from a disk
+SLOW, LASTING = 30_000, 16  # a hop that takes so many nanoseconds has waited for a disk, and the
+# next ones will: a request takes a microsecond, as long as what is resident is compared in
 
 
 def room_of(m0: int) -> int:
@@ -135,10 +144,12 @@ def list_index(graph: int, node: int, level: int) -> int:
 @inner
 def links_at(graph: int, node: int, level: int) -> int:
     """Address of the list of `node` at `level`."""
-    row = list_index(graph, node, level)
-    if level == 0:
-        return load_i64(graph + LINKS0) + load_i64(graph + PITCH0) * row
-    return load_i64(graph + UPPER) + load_i64(graph + PITCH) * row
+    if level != 0:
+        return load_i64(graph + UPPER) + load_i64(graph + PITCH) * list_index(graph, node, level)
+    lists, starts = load_i64(graph + LINKS0), load_i64(graph + STARTS)
+    if starts == 0:
+        return lists + 4 * load_i64(graph + M0) * node
+    return lists + UNIT * load_u32(starts + 4 * node)
 
 
 @inner
@@ -148,12 +159,12 @@ def capacity_at(graph: int, level: int) -> int:
 
 @inner
 def next_epoch(graph: int) -> int:
-    """A mark that no cell of `visited` carries yet."""
+    """An even mark that no cell of `visited` carries yet, nor the one after it."""
     counter = load_i64(graph + EPOCH)
-    epoch = load_i64(counter) + 1
+    epoch = load_i64(counter) + 2
     if epoch > 65535:
         fill_bytes(load_i64(graph + VISITED), 0, load_i64(graph + VISITED_BYTES))
-        epoch = 1
+        epoch = 2
     store_i64(counter, epoch)
     return epoch
 
@@ -183,17 +194,49 @@ def _prefetch_list(graph: int, node: int, level: int) -> None:
 
 
 @inner
-def _ask_for_list(graph: int, node: int) -> None:
-    """Have the list of level 0 of a node read, where it has to come from a disk."""
-    how = load_i64(graph + ADVISE)
-    if how != 0:
-        advise(how, links_at(graph, node, 0), load_i64(graph + PITCH0))
+def _ask_for_list(graph: int, node: int, epoch: int) -> None:
+    """Have the list of level 0 of a node read, once a walk, where it has to come from a disk."""
+    how, mark = load_i64(graph + ADVISE), load_i64(graph + VISITED) + 2 * node
+    if how != 0 and load_i64(graph + ASKING) > 0 and load_u16(mark) != epoch + 1:
+        store_u16(mark, epoch + 1)
+        links, starts, size = links_at(graph, node, 0), load_i64(graph + STARTS), 0
+        if starts == 0:
+            size = 4 * load_i64(graph + M0)
+        else:
+            size = UNIT * (load_u32(starts + 4 * node + 4) - load_u32(starts + 4 * node))
+        advise(how, links, size)
+
+
+@inner
+def _disk_of(graph: int) -> int:
+    """What `advise` takes for something of what hops read; 0 if nothing comes from a disk."""
+    lists = load_i64(graph + ADVISE)
+    return lists if lists != 0 else load_i64(graph + ROWS_ADVISE)
+
+
+@inner
+def _begin_hops(graph: int, disk: int) -> None:
+    """Begin to mind the time."""
+    if disk != 0:
+        store_i64(graph + SINCE, nanoseconds(disk))
+
+
+@inner
+def _end_hop(graph: int, disk: int) -> None:
+    """Ask ahead for a while if the hop was slow."""
+    if disk == 0:
+        return
+    now, asking = nanoseconds(disk), max(0, load_i64(graph + ASKING) - 1)
+    if now - load_i64(graph + SINCE) > SLOW:
+        asking = LASTING
+    store_i64(graph + ASKING, asking)
+    store_i64(graph + SINCE, now)
 
 
 @inner
 def _is_seen(visited: int, node: int, epoch: int) -> bool:
     """Whether `node` carries the mark `epoch`, which it does from now on."""
-    if load_u16(visited + 2 * node) == epoch:
+    if load_u16(visited + 2 * node) & ~1 == epoch:
         return True
     store_u16(visited + 2 * node, epoch)
     return False
@@ -233,7 +276,10 @@ def _add_fresh(
 def _measure(graph: int, query: int, rows: int, first: int, count: int) -> None:
     """Distances of the query to the rows at the places FIRST..COUNT-1, to DISTANCES."""
     places, out = load_i64(graph + PLACES) + 4 * first, load_i64(graph + DISTANCES) + 4 * first
-    size = load_i64(graph + SIZE)
+    size, how = load_i64(graph + SIZE), load_i64(graph + ROWS_ADVISE)
+    if how != 0 and load_i64(graph + ASKING) > 0:
+        for at in range(count - first):
+            advise(how, rows + size * load_u32(places + 4 * at), size)
     distances_of(load_i64(graph + MEASURE), query, rows, size, places, count - first, out)
 
 
@@ -304,6 +350,18 @@ def descend(graph: int, query: int, base: int, best: int, high: int, low: int) -
     return best
 
 
+@inner
+def _ask_for_next(graph: int, pool: int, cursor: int, count: int, base: int, epoch: int) -> None:
+    """Have the lists of the next hops read while the first of them is waited for."""
+    found = 0
+    while found < AHEAD and cursor < count:
+        candidate = load_i64(pool + 8 * cursor)
+        if candidate & 1 == 0:
+            _ask_for_list(graph, node_of(candidate, base), epoch)
+            found += 1
+        cursor += 1
+
+
 _Walk = Callable[[int, int, int, int, int, int, int], int]
 
 
@@ -318,6 +376,8 @@ def _walk_by(find: Callable[[int, int, int, int, int], int]) -> _Walk:
         pool, capacity = load_i64(graph + POOL), load_i64(graph + EF)
         fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
         visited, epoch = load_i64(graph + VISITED), next_epoch(graph)
+        disk = _disk_of(graph)
+        _begin_hops(graph, disk)
         store_u16(visited + 2 * hidden, epoch)
         store_u16(visited + 2 * node_of(best, base), epoch)
         store_i64(pool, best)
@@ -341,8 +401,9 @@ def _walk_by(find: Callable[[int, int, int, int, int], int]) -> _Walk:
                 if place < capacity:
                     count = min(count + 1, capacity)
                     cursor = min(cursor, place)
-                    if place < cursor + AHEAD:
-                        _ask_for_list(graph, node)
+            _end_hop(graph, disk)
+            if disk != 0 and level == 0:
+                _ask_for_next(graph, pool, cursor, count, base, epoch)
         return count
 
     return walk
@@ -374,6 +435,8 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
     fresh, distances = load_i64(graph + FRESH), load_i64(graph + DISTANCES)
     heap, epoch = load_i64(graph + HEAP), next_epoch(graph)
     store_u16(load_i64(graph + VISITED) + 2 * node_of(best, 0), epoch)
+    disk = _disk_of(graph)
+    _begin_hops(graph, disk)
     count, waiting, hops = 0, 1, 0
     store_i64(heap, best)
     if _is_allowed(graph, node_of(best, 0)):
@@ -389,6 +452,7 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
         waiting -= 1
         _sift_down(heap, waiting, load_i64(heap + 8 * waiting))
         found = _find(graph, query, node_of(candidate, 0), 0, epoch)
+        _end_hop(graph, disk)
         for at in range(found):
             node = load_i32(fresh + 4 * at)
             candidate = candidate_of(load_f32(distances + 4 * at), node, 0)
@@ -397,7 +461,7 @@ def walk_allowed(graph: int, query: int, best: int, limit: int) -> int:
             _sift_up(heap, waiting, candidate)
             waiting += 1
             if candidate < load_i64(heap + 8 * min(AHEAD, waiting - 1)):  # among the next few
-                _ask_for_list(graph, node)
+                _ask_for_list(graph, node, epoch)
             if _is_allowed(graph, node) and offer(pool, count, capacity, candidate) < capacity:
                 count = min(count + 1, capacity)
     return count
@@ -568,21 +632,21 @@ def _name_rows(graph: int, pool: int, count: int) -> None:
 @inner
 def _rank_anew(graph: int, pool: int, count: int) -> None:
     """Order the first `count` of POOL by their distances as FINAL_MEASURE has them."""
-    rows, pitch = load_i64(graph + FINAL_ROWS), load_i64(graph + FINAL_PITCH)
-    size, how = load_i64(graph + FINAL_SIZE), load_i64(graph + FINAL_ADVISE)
+    rows, size = load_i64(graph + FINAL_ROWS), load_i64(graph + FINAL_SIZE)
+    beside, how = load_i64(graph + FINAL_BESIDE), load_i64(graph + FINAL_ADVISE)
     if how != 0:
         for at in range(count):
-            advise(how, rows + pitch * node_of(load_i64(pool + 8 * at), 0), size)
+            advise(how, rows + size * node_of(load_i64(pool + 8 * at), 0), size)
     measure, query = load_i64(graph + FINAL_MEASURE), load_i64(graph + FINAL_QUERY)
     distances = load_i64(graph + OUT_DISTANCES)
     offsets = load_i64(graph + OUT_OFFSETS)
     for at in range(count):
         store_i32(offsets + 4 * at, node_of(load_i64(pool + 8 * at), 0))
-    if pitch == size:
+    if beside == 0:
         distances_of(measure, query, rows, size, offsets, count, distances)
     else:
         for at in range(count):
-            row = rows + pitch * load_i32(offsets + 4 * at)
+            row = links_at(graph, load_i32(offsets + 4 * at), 0) + beside
             distances_of(measure, query, row, size, 0, 1, distances + 4 * at)
     for at in range(count):
         distance, row = load_f32(distances + 4 * at), load_i32(offsets + 4 * at)

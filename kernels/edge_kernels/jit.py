@@ -511,15 +511,36 @@ _ask: Callable[[int, int, int, int], int] = operation(
     types.int64(types.int64, types.int64, types.int64, types.int64), _emit_ask
 )
 
+_CLOCK = ir.FunctionType(_I32, (_I32, _I64))
+
+
+def _emit_read_clock(builder: Any, entry: Any, clock: Any, time: Any) -> Any:
+    function = builder.inttoptr(entry, _CLOCK.as_pointer())
+    return builder.sext(builder.call(function, (builder.trunc(clock, _I32), time)), _I64)
+
+
+_read_clock: Callable[[int, int, int], int] = operation(
+    types.int64(types.int64, types.int64, types.int64), _emit_read_clock
+)
+
 
 @inner
 def advise(how: int, address: int, size: int) -> None:
     """Ask the system to read `size` bytes of a mapped file, without waiting for them.
 
-    `how`: the address of int64[3]: the address of `madvise`, the bytes of a page, the advice.
+    `how`: the address of int64[5]: the address of `madvise`, the bytes of a page, the advice, the
+    address of `clock_gettime`, the clock.
     """
     begin = address & -load_i64(how + 8)
     _ask(load_i64(how), begin, address + size - begin, load_i64(how + 16))
+
+
+@inner
+def nanoseconds(how: int) -> int:
+    """The time by the clock of `how`, as `advise` takes it."""
+    time = stack_floats()
+    _read_clock(load_i64(how + 24), load_i64(how + 32), time)
+    return 1_000_000_000 * load_i64(time) + load_i64(time + 8)
 
 
 # --- locks -----------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ import numpy as np
 from edge_kernels.floats import float32_dot
 from edge_kernels.jit import (
     address_of,
+    address_of_any,
+    advise,
     call,
     door,
     fill_bytes,
@@ -22,6 +24,7 @@ from edge_kernels.jit import (
     load_f32,
     load_i32,
     load_i64,
+    load_u32,
     move_bytes,
     store_f32,
 )
@@ -46,6 +49,19 @@ def normalise(block: Block) -> None:
 def all_finite(block: Block) -> bool:
     """Whether no number of a C-contiguous float32 array of any shape is NaN or infinite."""
     return bool(call(_all_finite, address_of(block), block.size))
+
+
+def ask_for(src: Block, offsets: NDArray[np.uint32], how: int) -> None:
+    """Have the rows src[offsets[i]] of a mapped file read, all at once; see `jit.advise` for `how`.
+
+    IndexError if an offset is outside.
+    """
+    if offsets.size and int(offsets.max()) >= src.shape[0]:
+        raise IndexError(f"offset {offsets.max()} in a block of {src.shape[0]} rows")
+    if offsets.size:
+        where = np.ascontiguousarray(offsets)
+        rows = address_of_any(src), src.strides[0]
+        call(_ask_for, *rows, address_of(where), len(where), how)
 
 
 def gather(src: Block, offsets: NDArray[np.uint32], out: Block) -> None:
@@ -121,4 +137,12 @@ def _pad(block: int) -> int:
         fill_bytes(row + given, 0, size - given)
         if normalised != 0:
             _normalise_one(row, size)
+    return 0
+
+
+@door
+def _ask_for(block: int) -> int:
+    rows, size, how = load_i64(block), load_i64(block + 8), load_i64(block + 32)
+    for at in range(load_i64(block + 24)):
+        advise(how, rows + size * load_u32(load_i64(block + 16) + 4 * at), size)
     return 0

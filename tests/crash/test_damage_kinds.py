@@ -35,9 +35,9 @@ from tests.segment.made import after, asked, silent, start
 
 LARGEST = 40 << 10
 
-GRAPH = GraphPlan(4, 16)
+GRAPH, INLINE = GraphPlan(4, 16), GraphPlan(4, 16, inline=True)
 PLANS = {
-    "half": IndexPlan(GRAPH, ScalarQuantizationConfig(ScalarType.Int8)),
+    "half": IndexPlan(INLINE, ScalarQuantizationConfig(ScalarType.Int8)),
     "bytes": IndexPlan(GRAPH),
     "turbo16": IndexPlan(None, BinaryQuantizationConfig()),
     "many": IndexPlan(GRAPH, TurboQuantQuantizationConfig()),

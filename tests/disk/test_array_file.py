@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.disk.array_file import aligned, read_array, reader_ahead, write_array
+from edge.disk import advice
+from edge.disk.advice import ahead_of
+from edge.disk.array_file import aligned, read_array, write_array
 from edge.disk.manifest import FileEntry
 from edge.disk.sealed_file import BLOCK
 from edge.disk.storage import DiskStorage
 from edge.errors import CorruptData, StorageFault, StorageFull, ValidationError
+from edge_kernels.rows import ask_for
 from tests.disk.damage import cuts, flips, moved, zeroed
 from tests.disk.simulated import FAULTS, FaultyStorage, SimulatedStorage
 
@@ -212,12 +214,14 @@ def test_rows_of_a_mapped_array_are_asked_for_ahead(
     storage = DiskStorage(str(tmp_path))
     array = np.arange(30_000, dtype=np.float32).reshape(1000, 30)
     entry = write_array(storage, "a", array, "<f4", (1000, 30))
-    assert reader_ahead(read_array(storage, entry)) is None
+    assert ahead_of(read_array(storage, entry)) == 0
     mapped = read_array(storage, entry, resident=False)
-    ahead = reader_ahead(mapped)
-    assert ahead is not None
-    ahead(np.array([], np.uint32))
-    ahead(np.array([0, 999, 34, 35], np.uint32))
+    ahead = ahead_of(mapped)
+    assert ahead != 0
+    ask_for(mapped, np.array([], np.uint32), ahead)
+    ask_for(mapped, np.array([0, 999, 34, 35], np.uint32), ahead)
+    with pytest.raises(IndexError, match="offset 1000"):
+        ask_for(mapped, np.array([1000], np.uint32), ahead)
     assert (mapped == array).all()
-    monkeypatch.delattr(mmap, "MADV_WILLNEED")
-    assert reader_ahead(mapped) is None
+    monkeypatch.setattr(advice, "_REQUEST", None)  # as where the system takes none
+    assert ahead_of(mapped) == 0

@@ -14,7 +14,7 @@ from edge.disk.advice import ahead_of
 from edge_kernels import hnsw
 from edge_kernels.encodings import COSINE, EUCLID, FLOAT16, FLOAT32, code_of
 from edge_kernels.hnsw_graph import Graph
-from edge_kernels.hnsw_inline import PAGE, Inline, lists_beside
+from edge_kernels.hnsw_inline import PAGE, UNIT, Inline, lists_above, lists_of_level_0
 from tests.kernels.test_hnsw import ascending_ids, build, clustered, to_bits
 
 N, DIM = 700, 24
@@ -103,50 +103,68 @@ def test_only_rows_that_are_there_are_beside(graphs):
         hnsw.search(inline, CODE, codes, query, 30, 10, None, None, final=final, beside=True)
 
 
-@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 90), st.integers(0, 2**32))
-def test_lists_are_links_codes_and_the_own_row(capacity, code_bytes, row_bytes, seed):
-    random = np.random.default_rng(seed)
-    links = random.integers(-1, 20, (20, capacity)).astype(np.int32)
+def random_links(random, lists, capacity, nodes):
+    links = random.integers(-1, nodes, (lists, capacity)).astype(np.int32)
     for list_ in links:
         ends = np.flatnonzero(list_ < 0)
         list_[ends[0] if len(ends) else capacity :] = -1
+    return links
+
+
+@given(st.integers(1, 12), st.integers(1, 400), st.integers(1, 90), st.integers(0, 2**32))
+def test_lists_are_links_codes_and_the_own_row(capacity, code_bytes, row_bytes, seed):
+    random = np.random.default_rng(seed)
+    links = random_links(random, 20, capacity, 20)
     codes = random.integers(0, 256, (20, code_bytes), dtype=np.uint8)
     rows = random.integers(0, 256, (20, row_bytes), dtype=np.uint8)
     inline = Inline(code_bytes, row_bytes)
-    for own, pitch in ((rows, inline.pitch0(capacity)), (None, inline.pitch(capacity))):
-        wanted = np.zeros((9, pitch), np.uint8)
-        for out, number in zip(wanted, range(4, 13), strict=True):
+    starts = inline.starts(links)
+    ground = lists_of_level_0(links, starts, 4, 13, codes, rows)
+    above = lists_above(links, 4, 13, codes)
+    wanted0, wanted = np.zeros_like(ground), np.zeros_like(above)
+    for number in range(4, 13):
+        beside = codes[links[number][links[number] >= 0]].reshape(-1)
+        begin, end = UNIT * (starts[number : number + 2].astype(int) - int(starts[4]))
+        ground_, above_ = wanted0[begin:end], wanted[number - 4]
+        for out, place in (
+            (ground_, inline.codes_at0(capacity)),
+            (above_, inline.codes_at(capacity)),
+        ):
             out[: 4 * capacity] = links[number].view(np.uint8)
-            beside = codes[links[number][links[number] >= 0]].reshape(-1)
-            start = inline.codes_at(capacity)
-            out[start : start + len(beside)] = beside
-            if own is not None:
-                start = inline.row_at(capacity)
-                out[start : start + row_bytes] = own[number]
-        assert np.array_equal(lists_beside(links, 4, 13, codes, own), wanted)
+            out[place : place + len(beside)] = beside
+        place = inline.row_at(capacity)
+        ground_[place : place + row_bytes] = rows[number]
+    assert np.array_equal(ground, wanted0)
+    assert np.array_equal(above, wanted)
 
 
-@given(st.integers(2, 128), st.integers(1, 5000), st.integers(1, 20_000))
-def test_parts_do_not_overlap_and_a_list_that_fits_into_a_page_lies_in_one(m0, code, row):
+@given(st.integers(2, 64), st.integers(1, 200), st.integers(1, 6_000), st.integers(0, 2**32))
+def test_lists_do_not_overlap_and_one_that_fits_into_a_page_lies_in_one(m0, code, row, seed):
+    links = random_links(np.random.default_rng(seed), 30, m0, 30)
     inline = Inline(code, row)
-    assert inline.codes_at(m0) >= 4 * m0
-    assert inline.row_at(m0) >= inline.codes_at(m0) + m0 * code
-    pitch, used = inline.pitch0(m0), inline.row_at(m0) + row
-    assert pitch >= used
-    assert pitch % 64 == 0
-    if used <= PAGE:
-        a_page = PAGE // pitch
-        assert all(at * pitch // PAGE == (at * pitch + used - 1) // PAGE for at in range(a_page))
+    assert inline.row_at(m0) >= 4 * m0
+    assert inline.codes_at0(m0) >= inline.row_at(m0) + row
+    starts = UNIT * inline.starts(links).astype(int)
+    used = inline.codes_at0(m0) + code * (links >= 0).sum(axis=1)
+    assert (starts[:-1] + used <= starts[1:]).all()
+    gaps = starts[1:] - starts[:-1] - used
+    for begin, size, gap in zip(starts[:-1], used, gaps, strict=True):
+        if size <= PAGE:
+            assert begin // PAGE == (begin + size - 1) // PAGE
+            assert gap < PAGE
+        else:
+            assert gap < PAGE + UNIT
 
 
 def test_lists_that_do_not_fit_their_rows_are_refused():
     links, codes = np.array([[1, -1], [7, -1]], np.int32), np.zeros((4, 8), np.uint8)
+    starts = Inline(8, 8).starts(links)
     with pytest.raises(ValueError, match="without a code"):
-        lists_beside(links, 0, 2, codes, None)
+        lists_above(links, 0, 2, codes)
     with pytest.raises(ValueError, match="lists 0 to 3 of 2"):
-        lists_beside(links, 0, 3, codes, None)
-    with pytest.raises(ValueError, match="lists 0 to 1 of 2"):
-        lists_beside(links, 0, 1, codes, codes[:0])
+        lists_above(links, 0, 3, codes)
+    with pytest.raises(ValueError, match="lists 0 to 1 of 0"):
+        lists_of_level_0(links, starts, 0, 1, codes, codes[:0])
 
 
 def broken(name, change):
@@ -159,19 +177,30 @@ def broken(name, change):
 
 def with_link(value):
     def change(lists):
-        lists[:, :4] = np.frombuffer(np.int32(value).tobytes(), np.uint8)
+        lists.reshape(-1)[:4] = np.frombuffer(np.int32(value).tobytes(), np.uint8)
         return lists
 
     return change
+
+
+def less_room(starts):
+    """The first list ends where the second begins, which is now too early."""
+    starts[1] -= 1
+    return starts
 
 
 FORGED = {
     "layout is none": broken("layout", lambda layout: layout[:1]),
     "layout is too wide": broken("layout", lambda layout: layout << 40),
     "layout is none ": broken("layout", lambda layout: -layout),
-    "lists0 has the wrong shape": broken("layout", lambda layout: layout + 64),
+    "no room for its codes": broken("layout", lambda layout: layout + np.array([640, 0])),
+    "a list that is too short": broken("layout", lambda layout: layout + np.array([0, 6400])),
+    "starts has the wrong length": broken("starts", lambda starts: starts[1:]),
+    "starts do not fit": broken("starts", lambda starts: starts[::-1].copy()),
+    "starts do not fit ": broken("starts", lambda starts: starts * 2),
+    "list 0 of lists0 has a link out of range or no": broken("starts", less_room),
     "lists has the wrong shape": broken("lists", lambda lists: lists[1:]),
-    "links0 has a link": broken("lists0", with_link(N)),
+    "list 0 of lists0 has a link": broken("lists0", with_link(N)),
     "upper has a link": broken("lists", with_link(-2)),
     "lists0 is int8": broken("lists0", lambda lists: lists.view(np.int8)),
     "unknown format 1": broken("header", lambda header: np.r_[1, header[1:]]),

@@ -105,9 +105,10 @@ class Options(NamedTuple):
     m: int = 8
     quantization: QuantizationConfig = NoQuantization()
     memory: Memory | None = None
+    inline: bool = False
 
     def hnsw(self) -> HnswIndexConfig:
-        return HnswIndexConfig(m=self.m, ef_construct=64, full_scan_threshold=1)
+        return HnswIndexConfig(self.m, 64, full_scan_threshold=1, inline_storage=self.inline)
 
     def optimizers(self) -> EdgeOptimizersConfig:
         return EdgeOptimizersConfig(
@@ -155,6 +156,7 @@ options = st.builds(
         ]
     ),
     memory=st.sampled_from([None, None, Memory.Cold]),
+    inline=st.booleans(),
 )
 BEGINNING = {**PLAIN, **KINDS}
 """The vectors that a shard is made with."""
