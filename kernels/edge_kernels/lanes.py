@@ -149,9 +149,15 @@ def _has_halves() -> bool:
 
 
 def _emit_widen_halves(builder: Any, halves: Any) -> Any:
+    """float32 of the bits of float16, one or sixteen."""
+    one = isinstance(halves.type, ir.IntType)
     if _has_halves():
-        return builder.fpext(builder.bitcast(halves, ir.VectorType(_F16, 16)), _FLOATS)
-    return _emit_widen_by_hand(builder, builder.zext(halves, _INTS))
+        half, floats = (_F16, _F32) if one else (ir.VectorType(_F16, 16), _FLOATS)
+        return builder.fpext(builder.bitcast(halves, half), floats)
+    if not one:
+        return _emit_widen_by_hand(builder, builder.zext(halves, _INTS))
+    every = _splat(builder, halves, ir.VectorType(_I16, 16))
+    return _first_lane(builder, _emit_widen_by_hand(builder, builder.zext(every, _INTS)))
 
 
 def _emit_widen_by_hand(builder: Any, bits: Any) -> Any:
@@ -171,6 +177,14 @@ def _emit_load16_half(builder: Any, address: Any) -> Any:
     kind = ir.VectorType(_I16, 16)
     halves = builder.load(pointer_to(builder, address, kind), align=2)
     return _emit_widen_halves(builder, halves)
+
+
+def _emit_load_f16(builder: Any, address: Any) -> Any:
+    return _emit_widen_halves(builder, builder.load(pointer_to(builder, address, _I16), align=2))
+
+
+load_f16: Callable[[int], float] = operation(types.float32(types.int64), _emit_load_f16)
+"""The float16 at an address, as a float32."""
 
 
 # --- sixteen float32, and four ---------------------------------------------------------------

@@ -4,6 +4,8 @@
 
 Invariants:
 - Indices ascend strictly within a row and within a query; values are finite.
+- The values of rows are float32 or float16: their *width* is 4 or 2 bytes. Kernels are one
+  definition; `value_at` is all that tells them apart, and what is computed is float32 in any case.
 - A score is the sum over the shared indices in ascending order, each product and each sum rounded
   to float32; so a row has the same bits here and by an inverted index (`sparse_search`).
 - A row that shares no index with the query is no result, whatever the others score; a row that
@@ -21,18 +23,19 @@ import numpy as np
 
 from edge_kernels.jit import (
     address_of,
+    address_of_any,
     bits_of_f32,
     call,
     cttz,
     door,
     inner,
     load_f32,
-    load_i32,
     load_i64,
     load_u32,
     store_f32,
     store_i64,
 )
+from edge_kernels.lanes import load_f16
 from edge_kernels.measure import ZERO
 from edge_kernels.topk import TopK, offer, pack
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
     Indices = NDArray[np.uint32]
     Values = NDArray[np.float32]
+    HeldValues = NDArray[np.float32] | NDArray[np.float16]
     Offsets = NDArray[np.uint32]
     Bits = NDArray[np.uint64]
     Ids = NDArray[np.uint64]
@@ -48,11 +52,12 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Sparse vectors of rows 0..n-1: starts int64[n + 1], indices uint32[], values float32[]."""
+    """Sparse vectors of rows 0..n-1: starts int64[n + 1], indices uint32[], values float32[] or
+    float16[]."""
 
     starts: NDArray[np.int64]
     indices: Indices
-    values: Values
+    values: HeldValues
 
 
 class Query(NamedTuple):
@@ -136,7 +141,7 @@ def check_rows(rows: Rows) -> Rows:
     taken = Rows(
         plain(rows.starts, "starts", np.int64),
         plain(rows.indices, "indices", np.uint32),
-        plain(rows.values, "values", np.float32),
+        plain(rows.values, "values", *VALUE_TYPES),
     )
     check_runs(taken, 1 << 32, "row", "an index that does not ascend")
     return taken
@@ -151,9 +156,13 @@ def require(holds: bool, complaint: str) -> None:
         raise ValueError(f"sparse vectors: {complaint}")
 
 
-def plain(values: NDArray[Any], name: str, dtype: Any) -> NDArray[Any]:
-    """The array itself or a contiguous copy, if it has one dimension and this dtype."""
-    require(values.dtype == dtype, f"{name} is {values.dtype}, not {np.dtype(dtype)}")
+VALUE_TYPES = (np.float32, np.float16)
+
+
+def plain(values: NDArray[Any], name: str, *dtypes: Any) -> NDArray[Any]:
+    """The array itself or a contiguous copy, if it has one dimension and one of these dtypes."""
+    wanted = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)
+    require(values.dtype in dtypes, f"{name} is {values.dtype}, not {wanted}")
     require(values.ndim == 1, f"{name} has {values.ndim} dimensions")
     taken = np.ascontiguousarray(values)
     return taken if taken.flags.aligned else taken.copy()
@@ -174,9 +183,10 @@ def check_runs(runs: Rows, end: int, owner: str, disorder: str) -> None:
         require(False, f"{owner} {wrong >> 1} has {what}")
 
 
-def addresses(runs: Rows) -> tuple[int, int, int]:
-    """Of starts, numbers and values."""
-    return address_of(runs.starts), address_of(runs.indices), address_of(runs.values)
+def addresses(runs: Rows) -> tuple[int, int, int, int]:
+    """Of starts, numbers and values; and the width of a value."""
+    starts, numbers, values = runs
+    return address_of(starts), address_of(numbers), address_of_any(values), values.itemsize
 
 
 def _check_query(query: Query) -> None:
@@ -256,6 +266,15 @@ marks = _Marks()
 
 
 @inner
+def value_at(values: int, place: int, width: int) -> float:
+    """The value at a place of those that lie at an address. In a loop over places the compiler
+    makes one loop for each width."""
+    if width == 2:
+        return load_f16(values + 2 * place)
+    return load_f32(values + 4 * place)
+
+
+@inner
 def nothing() -> float:
     """The sum of no products."""
     return np.float32(-0.0)  # type: ignore[return-value]
@@ -332,6 +351,7 @@ def score_row(
     starts: int,
     indices: int,
     values: int,
+    width: int,
     marked: int,
     row: int,
 ) -> float:
@@ -341,7 +361,8 @@ def score_row(
         index = load_u32(indices + 4 * at)
         place = _place_in_query(marked, query_indices, query_count, index)
         if place >= 0:
-            score = plus(score, load_f32(query_values + 4 * place), load_f32(values + 4 * at))
+            weight = load_f32(query_values + 4 * place)
+            score = plus(score, weight, value_at(values, at, width))
     return score
 
 
@@ -350,11 +371,12 @@ def _offer_row(block: int, offset: int, size: int) -> int:
     """Score the row of a global offset, and offer it if it is a result; the new size."""
     query, weights, count = load_i64(block), load_i64(block + 8), load_i64(block + 16)
     starts, indices, values = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
-    row, marked = offset - load_i64(block + 48), load_i64(block + 72)
-    score = score_row(query, weights, count, starts, indices, values, marked, row)
+    width, marked = load_i64(block + 48), load_i64(block + 80)
+    row = offset - load_i64(block + 56)
+    score = score_row(query, weights, count, starts, indices, values, width, marked, row)
     if is_nothing(score) or score != score:
         return size
-    heap, k, ids = load_i64(block + 96), load_i64(block + 112), load_i64(block + 120)
+    heap, k, ids = load_i64(block + 104), load_i64(block + 120), load_i64(block + 128)
     return offer(heap, size, k, pack(-score, offset), ids)
 
 
@@ -380,7 +402,7 @@ def _members(allowed: int, flip: int, word: int, first: int, end: int) -> int:
 
 @inner
 def _score_members(block: int, size: int) -> int:
-    base, end, allowed = load_i64(block + 48), load_i64(block + 56), load_i64(block + 64)
+    base, end, allowed = load_i64(block + 56), load_i64(block + 64), load_i64(block + 72)
     for word in range(base >> 6, (end + 63) >> 6):
         bits = _members(allowed, 0, word, base, end)
         while bits != 0:
@@ -391,17 +413,17 @@ def _score_members(block: int, size: int) -> int:
 
 @inner
 def _score_listed(block: int, size: int) -> int:
-    listed = load_i64(block + 80)
-    for i in range(load_i64(block + 88)):
+    listed = load_i64(block + 88)
+    for i in range(load_i64(block + 96)):
         size = _offer_row(block, load_u32(listed + 4 * i), size)
     return size
 
 
 @door
 def _score_door(block: int) -> int:
-    query, m, marked = load_i64(block), load_i64(block + 16), load_i64(block + 72)
-    base, end = load_i64(block + 48), load_i64(block + 56)
-    listed, count, size = load_i64(block + 80), load_i64(block + 88), load_i64(block + 104)
+    query, m, marked = load_i64(block), load_i64(block + 16), load_i64(block + 80)
+    base, end = load_i64(block + 56), load_i64(block + 64)
+    listed, count, size = load_i64(block + 88), load_i64(block + 96), load_i64(block + 112)
     if listed != 0 and not _all_inside(listed, count, base, end):
         return OUTSIDE
     mark(marked, query, m)
@@ -414,14 +436,14 @@ def _score_door(block: int) -> int:
 def _products(block: int) -> int:
     query, weights, m = load_i64(block), load_i64(block + 8), load_i64(block + 16)
     starts, indices, values = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
-    listed, count, end = load_i64(block + 48), load_i64(block + 56), load_i64(block + 64)
-    marked, out = load_i64(block + 72), load_i64(block + 80)
+    listed, count, end = load_i64(block + 56), load_i64(block + 64), load_i64(block + 72)
+    width, marked, out = load_i64(block + 48), load_i64(block + 80), load_i64(block + 88)
     if not _all_inside(listed, count, 0, end):
         return OUTSIDE
     mark(marked, query, m)
     for i in range(count):
         row = load_u32(listed + 4 * i)
-        score = score_row(query, weights, m, starts, indices, values, marked, row)
+        score = score_row(query, weights, m, starts, indices, values, width, marked, row)
         store_f32(out + 4 * i, score + ZERO)  # which is 0.0 where nothing was added
     unmark(marked, query, m)
     return 0
@@ -431,7 +453,7 @@ def _products(block: int) -> int:
 def _count_row(block: int, row: int) -> None:
     wanted, out, count = load_i64(block), load_i64(block + 8), load_i64(block + 16)
     starts, indices = load_i64(block + 24) + 8 * row, load_i64(block + 32)
-    marked = load_i64(block + 72)
+    marked = load_i64(block + 80)
     for at in range(load_i64(starts), load_i64(starts + 8)):
         place = _place_in_query(marked, wanted, count, load_u32(indices + 4 * at))
         if place >= 0:
@@ -440,9 +462,9 @@ def _count_row(block: int, row: int) -> None:
 
 @door
 def _count(block: int) -> int:
-    wanted, m, marked = load_i64(block), load_i64(block + 16), load_i64(block + 72)
-    base, end = load_i64(block + 48), load_i64(block + 56)
-    allowed, flip = load_i64(block + 64), load_i64(block + 80)
+    wanted, m, marked = load_i64(block), load_i64(block + 16), load_i64(block + 80)
+    base, end = load_i64(block + 56), load_i64(block + 64)
+    allowed, flip = load_i64(block + 72), load_i64(block + 88)
     mark(marked, wanted, m)
     for word in range(base >> 6, (end + 63) >> 6):
         bits = _members(allowed, flip, word, base, end)
@@ -454,10 +476,10 @@ def _count(block: int) -> int:
 
 
 @inner
-def _is_finite(value: int) -> bool:
-    """Whether the float32 of these bits is; integers, because a comparison of floats is what a
-    compiler may think away."""
-    return (value & 0x7F800000) != 0x7F800000
+def _is_finite(value: float) -> bool:
+    """Whether a float32 is, by its bits, because a comparison of floats is what a compiler may
+    think away."""
+    return (bits_of_f32(value) & 0x7F800000) != 0x7F800000
 
 
 @door
@@ -465,14 +487,14 @@ def _first_wrong(block: int) -> int:
     """2 * run of the first number that does not ascend within its run or is not below `end`,
     2 * run + 1 for a value that is not finite; -1 if all is well."""
     starts, numbers, values = load_i64(block), load_i64(block + 8), load_i64(block + 16)
-    runs, end = load_i64(block + 24), load_i64(block + 32)
+    width, runs, end = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
     for run in range(runs):
         before = -1
         for at in range(load_i64(starts + 8 * run), load_i64(starts + 8 * run + 8)):
             number = load_u32(numbers + 4 * at)
             if number <= before or number >= end:
                 return 2 * run
-            if not _is_finite(load_i32(values + 4 * at)):
+            if not _is_finite(value_at(values, at, width)):
                 return 2 * run + 1
             before = number
     return -1

@@ -21,24 +21,28 @@ from edge_kernels import bits as sets
 from edge_kernels import sparse
 from edge_kernels.jit import (
     address_of,
+    address_of_any,
     call,
     door,
     inner,
     load_f32,
+    load_i32,
     load_i64,
+    load_u16,
     load_u32,
     shift_right,
     store_f32,
     store_i32,
     store_i64,
     store_u8,
+    store_u16,
 )
-from edge_kernels.sparse import Rows, nothing, place_of, plain, require
+from edge_kernels.sparse import VALUE_TYPES, Rows, nothing, place_of, plain, require, value_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge_kernels.sparse import Bits, Counts, Indices, Values
+    from edge_kernels.sparse import Bits, Counts, HeldValues, Indices, Values
 
 # Measured: where searches spare less than some 2^16 postings they are as fast without columns.
 COLUMN_SHARE = 8  # a column takes no more memory than its run: a row in eight has the dimension
@@ -51,7 +55,7 @@ class Index:
     """The inverted index of rows 0..n-1.
 
     dims: uint32[k] ascending. starts: int64[k + 1]. rows: uint32[], ascending within a dimension.
-    values: float32[]. greatest, least: float32[k], of each dimension's values.
+    values: float32[] or float16[]. greatest, least: float32[k], of each dimension's values.
     columns: uint8[c, n], steps: float32[c], column_of: int64[k], -1 for a dimension without.
     """
 
@@ -59,7 +63,7 @@ class Index:
     dims: Indices
     starts: NDArray[np.int64]
     rows: NDArray[np.uint32]
-    values: Values
+    values: HeldValues
     greatest: Values
     least: Values
     columns: NDArray[np.uint8]
@@ -67,7 +71,7 @@ class Index:
     column_of: NDArray[np.int64]
     words: tuple[int, ...] = field(repr=False)
 
-    def arrays(self) -> tuple[Indices, NDArray[np.int64], NDArray[np.uint32], Values]:
+    def arrays(self) -> tuple[Indices, NDArray[np.int64], NDArray[np.uint32], HeldValues]:
         """What has to be stored: dims, starts, rows, values."""
         return self.dims, self.starts, self.rows, self.values
 
@@ -82,7 +86,7 @@ def check_index(
     dims: Indices,
     starts: NDArray[np.int64],
     rows: NDArray[np.uint32],
-    values: Values,
+    values: HeldValues,
     n: int,
 ) -> Index:
     """The Index over `n` rows of the arrays that were stored, which it keeps (copied only if they
@@ -91,7 +95,7 @@ def check_index(
     Nothing is believed: ValueError names the first thing that is wrong.
     """
     dims, starts = plain(dims, "dims", np.uint32), plain(starts, "starts", np.int64)
-    rows, values = plain(rows, "rows", np.uint32), plain(values, "values", np.float32)
+    rows, values = plain(rows, "rows", np.uint32), plain(values, "values", *VALUE_TYPES)
     require(0 <= n < 1 << 32, f"{n} rows")
     require(starts.size == dims.size + 1, f"{dims.size} dims and {starts.size} starts")
     require(bool((dims[1:] > dims[:-1]).all()), "dims does not ascend")
@@ -159,7 +163,7 @@ class IndexBuilder:
         self._table = np.zeros(1 << 10, np.int64)
         self._dims, self._counts = np.empty(1 << 9, np.uint32), np.empty(1 << 9, np.int64)
         self._sorted_dims = self._dims[:0]
-        self._target = Rows(np.zeros(1, np.int64), np.empty(0, np.uint32), np.empty(0, np.float32))
+        self._target = self._empty(np.zeros(1, np.int64))
 
     def step(self, rows: int) -> int:
         """Go on by `rows` (>= 1) rows; how many are done, of `total`."""
@@ -211,8 +215,12 @@ class IndexBuilder:
         np.cumsum(self._counts[: self._found][order], out=starts[1:])
         self._counts[order] = starts[:-1]
         self._sorted_dims = found[order]
+        self._target = self._empty(starts)
+
+    def _empty(self, starts: NDArray[np.int64]) -> Rows:
+        """Room for what the starts cut into runs."""
         size = int(starts[-1])
-        self._target = Rows(starts, np.empty(size, np.uint32), np.empty(size, np.float32))
+        return Rows(starts, np.empty(size, np.uint32), np.empty(size, self._source.values.dtype))
 
     def _place(self, until: int) -> None:
         """Write rows and values where they belong: row by row, so rows ascend everywhere."""
@@ -220,7 +228,7 @@ class IndexBuilder:
             _place_rows,
             *(address_of(self._table), self._table.size, address_of(self._counts)),
             *sparse.addresses(self._source),
-            *(address_of(self._target.indices), address_of(self._target.values)),
+            *(address_of(self._target.indices), address_of_any(self._target.values)),
             *(self.done - self._n, until),
         )
 
@@ -230,10 +238,10 @@ def _with_derived(
     dims: Indices,
     starts: NDArray[np.int64],
     rows: NDArray[np.uint32],
-    values: Values,
+    values: HeldValues,
 ) -> Index:
     greatest, least = np.empty(dims.size, np.float32), np.empty(dims.size, np.float32)
-    runs = address_of(starts), address_of(rows), address_of(values)
+    runs = sparse.addresses(Rows(starts, rows, values))
     call(_find_bounds, *runs, dims.size, address_of(greatest), address_of(least))
     frequent = _frequent(n, starts, greatest, least)
     columns = np.zeros((frequent.size, n), np.uint8)
@@ -245,7 +253,7 @@ def _with_derived(
     arrays = (dims, starts, rows, values, greatest, least, columns, steps, column_of)
     for one in arrays:
         one.setflags(write=False)
-    words = n, dims.size, *(address_of(one) for one in arrays)
+    words = n, dims.size, *(address_of_any(one) for one in arrays), values.itemsize
     return Index(n, dims, starts, rows, values, greatest, least, columns, steps, column_of, words)
 
 
@@ -310,43 +318,54 @@ def _refill(block: int) -> int:
     return 0
 
 
+@inner
+def _copy_value(source: int, target: int, width: int) -> None:
+    if width == 2:
+        store_u16(target, load_u16(source))
+    else:
+        store_i32(target, load_i32(source))
+
+
 @door
 def _place_rows(block: int) -> int:
     table, capacity, places = load_i64(block), load_i64(block + 8), load_i64(block + 16)
     starts, indices, values = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
-    rows, out = load_i64(block + 48), load_i64(block + 56)
-    for row in range(load_i64(block + 64), load_i64(block + 72)):
+    width, rows, out = load_i64(block + 48), load_i64(block + 56), load_i64(block + 64)
+    for row in range(load_i64(block + 72), load_i64(block + 80)):
         for at in range(load_i64(starts + 8 * row), load_i64(starts + 8 * row + 8)):
             word = load_i64(_slot(table, capacity, load_u32(indices + 4 * at)))
             next_place = places + 8 * ((word >> 32) - 1)
             place = load_i64(next_place)
             store_i64(next_place, place + 1)
             store_i32(rows + 4 * place, row)
-            store_f32(out + 4 * place, load_f32(values + 4 * at))
+            _copy_value(values + width * at, out + width * place, width)
     return 0
 
 
 @door
 def _find_bounds(block: int) -> int:
-    starts, values, dims = load_i64(block), load_i64(block + 16), load_i64(block + 24)
-    greatest, least = load_i64(block + 32), load_i64(block + 40)
+    starts, values, width = load_i64(block), load_i64(block + 16), load_i64(block + 24)
+    dims, greatest, least = load_i64(block + 32), load_i64(block + 40), load_i64(block + 48)
     for dim in range(dims):
         first, end = load_i64(starts + 8 * dim), load_i64(starts + 8 * dim + 8)
-        high = low = load_f32(values + 4 * first) if first < end else nothing()
+        high = low = value_at(values, first, width) if first < end else nothing()
         for at in range(first, end):
-            high = max(high, load_f32(values + 4 * at))
-            low = min(low, load_f32(values + 4 * at))
+            value = value_at(values, at, width)
+            high = max(high, value)
+            low = min(low, value)
         store_f32(greatest + 4 * dim, high)
         store_f32(least + 4 * dim, low)
     return 0
 
 
 @inner
-def _fill_column(rows: int, values: int, length: int, greatest: float, column: int) -> float:
+def _fill_column(
+    rows: int, values: int, width: int, length: int, greatest: float, column: int
+) -> float:
     """Write the codes of one dimension; the step, so that code * step is not below the value."""
     scale = 254.999 / float(greatest)
     for at in range(length):
-        code = int(float(load_f32(values + 4 * at)) * scale) + 1
+        code = int(float(value_at(values, at, width)) * scale) + 1
         store_u8(column + load_u32(rows + 4 * at), code)
     return np.float32(1.000001 / scale)  # type: ignore[return-value]
 
@@ -354,14 +373,15 @@ def _fill_column(rows: int, values: int, length: int, greatest: float, column: i
 @door
 def _fill_columns(block: int) -> int:
     starts, rows, values = load_i64(block), load_i64(block + 8), load_i64(block + 16)
-    frequent, count, greatest = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
-    columns, n, steps = load_i64(block + 48), load_i64(block + 56), load_i64(block + 64)
+    width, frequent, count = load_i64(block + 24), load_i64(block + 32), load_i64(block + 40)
+    greatest, columns = load_i64(block + 48), load_i64(block + 56)
+    n, steps = load_i64(block + 64), load_i64(block + 72)
     for column in range(count):
         dim = load_i64(frequent + 8 * column)
         first, end = load_i64(starts + 8 * dim), load_i64(starts + 8 * dim + 8)
         most = load_f32(greatest + 4 * dim)
-        at = rows + 4 * first, values + 4 * first
-        step = _fill_column(at[0], at[1], end - first, most, columns + n * column)
+        at = rows + 4 * first, values + width * first
+        step = _fill_column(at[0], at[1], width, end - first, most, columns + n * column)
         store_f32(steps + 4 * column, step)
     return 0
 

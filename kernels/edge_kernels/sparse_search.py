@@ -54,6 +54,7 @@ from edge_kernels.sparse import (
     plus,
     score_row,
     unmark,
+    value_at,
 )
 from edge_kernels.sparse_index import Index, slot_of
 from edge_kernels.topk import TopK, offer, pack
@@ -93,7 +94,7 @@ def search_index(
         _search,
         *index.words,
         *(address_of(query.indices), address_of(query.values), query.indices.size),
-        *((0, 0, 0) if rows is None else sparse.addresses(rows)),
+        *((0, 0, 0, 4) if rows is None else sparse.addresses(rows)),
         0 if allowed is None else address_of(allowed),
         *(top.ids, top.heap, top.size, top.k),
         *here.words,
@@ -135,10 +136,12 @@ class _Scratch(threading.local):
 # A *term* is a dimension of the query that the index has; its *run* is the rows that have it.
 
 N, DIM_COUNT, DIMS, RUN_STARTS, RUN_ROWS, RUN_VALUES, GREATEST, LEAST = range(0, 64, 8)
-COLUMNS, STEPS, COLUMN_OF, QUERY_INDICES, QUERY_VALUES, QUERY_COUNT = range(64, 112, 8)
-ROW_STARTS, ROW_INDICES, ROW_VALUES, ALLOWED, IDS, HEAP, SIZE, K = range(112, 176, 8)
-TERMS, ORDER, FOUND, BOUNDS, SCORES = range(176, 216, 8)
-MARKED, FIRST_WIDTH, WIDTH, WORTH = range(216, 248, 8)
+COLUMNS, STEPS, COLUMN_OF, RUN_WIDTH = range(64, 96, 8)
+QUERY_INDICES, QUERY_VALUES, QUERY_COUNT = range(96, 120, 8)
+ROW_STARTS, ROW_INDICES, ROW_VALUES, ROW_WIDTH = range(120, 152, 8)
+ALLOWED, IDS, HEAP, SIZE, K = range(152, 192, 8)
+TERMS, ORDER, FOUND, BOUNDS, SCORES = range(192, 232, 8)
+MARKED, FIRST_WIDTH, WIDTH, WORTH = range(232, 264, 8)
 
 # A term: addresses of its rows and values, the place where the window begins in them, the next
 # place to add, their number; the query's value, and the most that it adds to a score (both
@@ -217,24 +220,26 @@ def _set_column(block: int, term: int, slot: int, weight: float) -> None:
 
 
 @inner
-def _fetch_run(term: int) -> None:
+def _fetch_run(term: int, width: int) -> None:
     """Ask for the beginning of a run, so that those of all terms are on their way at once."""
     rows, values = load_i64(term + TERM_ROWS), load_i64(term + TERM_VALUES)
-    for at in range(0, 4 * min(load_i64(term + TERM_END), 64), 64):
+    count = min(load_i64(term + TERM_END), 64)
+    for at in range(0, 4 * count, 64):
         prefetch(rows + at)
+    for at in range(0, width * count, 64):
         prefetch(values + at)
 
 
 @inner
 def _set_term(block: int, term: int, slot: int, weight: float) -> float:
     """Fill in a term; the greatest amount that it can change a score by."""
-    starts = load_i64(block + RUN_STARTS) + 8 * slot
+    starts, width = load_i64(block + RUN_STARTS) + 8 * slot, load_i64(block + RUN_WIDTH)
     first, end = load_i64(starts), load_i64(starts + 8)
     store_i64(term + TERM_ROWS, load_i64(block + RUN_ROWS) + 4 * first)
-    store_i64(term + TERM_VALUES, load_i64(block + RUN_VALUES) + 4 * first)
+    store_i64(term + TERM_VALUES, load_i64(block + RUN_VALUES) + width * first)
     store_i64(term + TERM_NEXT, 0)
     store_i64(term + TERM_END, end - first)
-    _fetch_run(term)
+    _fetch_run(term, width)
     store_f32(term + TERM_WEIGHT, weight)
     one = weight * load_f32(load_i64(block + GREATEST) + 4 * slot)
     other = weight * load_f32(load_i64(block + LEAST) + 4 * slot)
@@ -317,7 +322,7 @@ def _add(block: int, term: int, first: int, stop: int) -> int:
     if place < end and load_u32(rows + 4 * place) < first:  # the windows before did without it
         place = place_of(rows, place, end, first)
     store_i64(term + TERM_FROM, place)
-    weight = load_f32(term + TERM_WEIGHT)
+    weight, width = load_f32(term + TERM_WEIGHT), load_i64(block + RUN_WIDTH)
     scores = load_i64(block + SCORES) - 4 * first
     began = place
     while place < end:
@@ -325,7 +330,7 @@ def _add(block: int, term: int, first: int, stop: int) -> int:
         if row >= stop:
             break
         score = scores + 4 * row
-        store_f32(score, plus(load_f32(score), weight, load_f32(values + 4 * place)))
+        store_f32(score, plus(load_f32(score), weight, value_at(values, place, width)))
         place += 1
     store_i64(term + TERM_NEXT, place)
     return place - began
@@ -469,12 +474,15 @@ def _fetch(block: int, count: int) -> None:
     """Ask for the memory of the rows that will be scored, all at once."""
     found, starts = load_i64(block + FOUND), load_i64(block + ROW_STARTS)
     indices, values = load_i64(block + ROW_INDICES), load_i64(block + ROW_VALUES)
+    width = load_i64(block + ROW_WIDTH)
     for i in range(count):
         prefetch(starts + 8 * load_u32(found + 4 * i))
     for i in range(count):
         row = starts + 8 * load_u32(found + 4 * i)
-        for at in range(4 * load_i64(row), 4 * load_i64(row + 8), 64):
+        first, end = load_i64(row), load_i64(row + 8)
+        for at in range(4 * first, 4 * end, 64):
             prefetch(indices + at)
+        for at in range(width * first, width * end, 64):
             prefetch(values + at)
 
 
@@ -484,11 +492,11 @@ def _score_found(block: int, count: int, size: int) -> int:
     query, weights = load_i64(block + QUERY_INDICES), load_i64(block + QUERY_VALUES)
     starts, indices = load_i64(block + ROW_STARTS), load_i64(block + ROW_INDICES)
     values, marked = load_i64(block + ROW_VALUES), load_i64(block + MARKED)
-    m = load_i64(block + QUERY_COUNT)
+    m, width = load_i64(block + QUERY_COUNT), load_i64(block + ROW_WIDTH)
     _fetch(block, count)
     for i in range(count):
         row = load_u32(load_i64(block + FOUND) + 4 * i)
-        score = score_row(query, weights, m, starts, indices, values, marked, row)
+        score = score_row(query, weights, m, starts, indices, values, width, marked, row)
         size = _offer_score(block, row, score, size)
     return size
 

@@ -17,7 +17,27 @@ def _emit_by_hand(builder, address):
     return lanes._emit_widen_by_hand(builder, wide)
 
 
+def _emit_one_by_hand(builder, address):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "_has_halves", lambda: False)
+        return lanes._emit_load_f16(builder, address)
+
+
 load_by_hand = jit.operation(lanes._v16f(types.int64), _emit_by_hand)
+
+
+load_one_by_hand = jit.operation(types.float32(types.int64), _emit_one_by_hand)
+
+
+@jit.door
+def _widen_one_by_one(block):
+    halves, floats = jit.load_i64(block), jit.load_i64(block + 8)
+    for at in range(jit.load_i64(block + 16)):
+        value = load_one_by_hand(halves + 2 * at)
+        if jit.load_i64(block + 24) != 0:
+            value = lanes.load_f16(halves + 2 * at)
+        jit.store_f32(floats + 4 * at, value)
+    return 0
 
 
 @jit.door
@@ -42,12 +62,13 @@ def _sums(block):
     return 0
 
 
+@pytest.mark.parametrize("widen", [_widen, _widen_one_by_one])
 @pytest.mark.parametrize("by_processor", [0, 1])
-def test_every_float16_becomes_its_float32(by_processor):
+def test_every_float16_becomes_its_float32(widen, by_processor):
     halves = np.arange(2**16, dtype=np.uint16)
     floats = np.empty(2**16, np.float32)
     words = jit.address_of(halves), jit.address_of(floats), len(halves), by_processor
-    jit.call(_widen, *words)
+    jit.call(widen, *words)
     wanted = halves.view(np.float16).astype(np.float32)
     numbers = ~np.isnan(wanted)
     assert floats[numbers].tobytes() == wanted[numbers].tobytes()

@@ -56,14 +56,14 @@ def found_by(top: TopK) -> Found:
     return [(int(row), one.tobytes()) for row, one in zip(offsets, distances, strict=True)]
 
 
-def laid_out(vectors: list[Vector]) -> Rows:
+def laid_out(vectors: list[Vector], dtype: type[np.floating] = np.float32) -> Rows:
     starts = np.zeros(len(vectors) + 1, np.int64)
     starts[1:] = np.cumsum([len(each) for each in vectors])
     ordered = [(dim, each[dim]) for each in vectors for dim in sorted(each)]
     return Rows(
         starts,
         np.array([dim for dim, _ in ordered], np.uint32),
-        np.array([value for _, value in ordered], np.float32),
+        np.array([value for _, value in ordered], dtype),
     )
 
 
@@ -87,6 +87,11 @@ class Case(NamedTuple):
     members: set[int]
     ids: np.ndarray
     k: int
+    dtype: type[np.floating] = np.float32
+    """What the values of the rows are held as, which changes none of them."""
+
+    def laid_out(self, part: slice = slice(None)) -> Rows:
+        return laid_out(self.rows[part], self.dtype)
 
 
 def vectors(random: np.random.Generator, n: int, dims: int, style: str) -> list[Vector]:
@@ -117,10 +122,18 @@ def cases(draw: st.DrawFn) -> Case:
     n, dims = draw(st.integers(0, 400)), draw(st.integers(1, 40))
     styles = st.sampled_from(sorted(STYLES))
     rows = vectors(random, n, dims, draw(styles))
+    dtype = draw(st.sampled_from(sparse.VALUE_TYPES))
+    if dtype is np.float16:
+        rows = [{dim: nearest_half(value) for dim, value in row.items()} for row in rows]
     one, other = vectors(random, 2, dims, draw(styles))
     part = draw(st.sampled_from([0.0, 0.05, 0.5, 0.95]))
     members = set(np.flatnonzero(random.random(n) < part).tolist())
-    return Case(rows, one | other, members, ids_in_disorder(random, n), draw(st.integers(0, 30)))
+    ids, k = ids_in_disorder(random, n), draw(st.integers(0, 30))
+    return Case(rows, one | other, members, ids, k, dtype)
+
+
+def nearest_half(value: np.float32) -> np.float32:
+    return np.float32(np.float16(np.clip(value, -65504, 65504)))
 
 
 @contextmanager
@@ -150,7 +163,7 @@ def test_rows_and_lists_are_the_model(case: Case, chunk: int) -> None:
     allowed = bits.from_offsets(n, np.array(sorted(case.members), np.uint32))
     every, filtered, listed = TopK(case.k), TopK(case.k), TopK(case.k)
     for base in range(0, n, chunk):
-        piece = laid_out(case.rows[base : base + chunk])
+        piece = case.laid_out(slice(base, base + chunk))
         count = len(piece.starts) - 1
         inside = sorted(row for row in case.members if base <= row < base + count)
         sparse.score_rows(query, piece, base, count, None, ids, every)
@@ -168,7 +181,7 @@ def test_rows_and_lists_are_the_model(case: Case, chunk: int) -> None:
 def test_products_are_the_scores_of_the_model(case: Case, seed: int) -> None:
     n = len(case.rows)
     order = np.random.default_rng(seed).permutation(n).astype(np.uint32)
-    found = sparse.products(as_query(case.query), laid_out(case.rows), order)
+    found = sparse.products(as_query(case.query), case.laid_out(), order)
     for row, got in zip(order.tolist(), found, strict=True):
         if case.query.keys().isdisjoint(case.rows[row]):
             assert got.tobytes() == np.float32(0).tobytes()
@@ -178,13 +191,13 @@ def test_products_are_the_scores_of_the_model(case: Case, seed: int) -> None:
             assert got.tobytes() == np.float32(score + np.float32(0)).tobytes()
     assert not sparse.marks.words.any()
     with pytest.raises(IndexError):
-        sparse.products(as_query(case.query), laid_out(case.rows), np.array([n], np.uint32))
+        sparse.products(as_query(case.query), case.laid_out(), np.array([n], np.uint32))
 
 
 @settings(deadline=None)  # the first call compiles
 @given(cases(), st.sampled_from([(64, 128, 1), (64, 64, 40), (4096, 16384, 1 << 16)]))
 def test_the_index_gives_what_the_model_does(case: Case, pages: tuple[int, int, int]) -> None:
-    n, rows = len(case.rows), laid_out(case.rows)
+    n, rows = len(case.rows), case.laid_out()
     allowed = bits.from_offsets(n, np.array(sorted(case.members), np.uint32))
     everything = best(case.query, case.rows, {*range(n)}, case.ids, case.k)
     filtered = best(case.query, case.rows, case.members, case.ids, case.k)
@@ -203,7 +216,7 @@ def test_an_index_and_a_tail_fill_one_top(case: Case) -> None:
     n, top = len(case.rows), TopK(case.k)
     cut = n // 2
     with pace(64, 64, 1):
-        tail, built = laid_out(case.rows[cut:]), laid_out(case.rows[:cut])
+        tail, built = case.laid_out(slice(cut, None)), case.laid_out(slice(cut))
         query = as_query(case.query)
         sparse.score_rows(query, tail, cut, n - cut, None, case.ids, top)
         search_index(query, build_index(built), None, case.ids, top, built)
@@ -223,12 +236,15 @@ def frequent_and_rare(random: np.random.Generator, n: int) -> list[Vector]:
 @pytest.mark.parametrize("equal", [1, 4, 300])
 @pytest.mark.parametrize("weights", ["positive", "some negative", "one"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
-def test_what_is_spared_changes_nothing(equal: int, weights: str, share: float) -> None:
+@pytest.mark.parametrize("dtype", sparse.VALUE_TYPES)
+def test_what_is_spared_changes_nothing(
+    equal: int, weights: str, share: float, dtype: type[np.floating]
+) -> None:
     """So many rows are equal to each other, so that ties are decided at every limit."""
     random = np.random.default_rng(equal)
     vectors = frequent_and_rare(random, 1500 // equal) * equal
     n = len(vectors)
-    rows, ids = laid_out(vectors), ids_in_disorder(random, n)
+    rows, ids = laid_out(vectors, dtype), ids_in_disorder(random, n)
     members = np.flatnonzero(random.random(n) < share).astype(np.uint32)
     allowed = bits.from_offsets(n, members)
     with pace(128, 256, 1):
@@ -386,7 +402,7 @@ def test_nothing_at_all() -> None:
 @settings(deadline=None)  # the first call compiles
 @given(cases(), st.integers(0, 200))
 def test_counts_are_those_of_the_model(case: Case, base: int) -> None:
-    n, rows = len(case.rows), laid_out(case.rows)
+    n, rows = len(case.rows), case.laid_out()
     index = build_index(rows)
     indices = np.array(sorted({*case.query, 7, 2**32 - 7}), np.uint32)
     allowed = bits.from_offsets(n, np.array(sorted(case.members), np.uint32))
@@ -461,7 +477,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
 @settings(deadline=None)  # the first call compiles
 @given(cases(), st.integers(1, 500))
 def test_an_index_is_the_rows_turned_about(case: Case, step: int) -> None:
-    rows = laid_out(case.rows)
+    rows = case.laid_out()
     builder = IndexBuilder(rows)
     while builder.done < builder.total:
         before = builder.done
@@ -471,8 +487,9 @@ def test_an_index_is_the_rows_turned_about(case: Case, step: int) -> None:
     for row, vector in enumerate(case.rows):
         for dim, value in vector.items():
             inverted.setdefault(dim, {})[row] = value
-    starts, indices, values = laid_out([inverted[dim] for dim in sorted(inverted)])
-    assert [one.dtype for one in index.arrays()] == [np.uint32, np.int64, np.uint32, np.float32]
+    turned = [inverted[dim] for dim in sorted(inverted)]
+    starts, indices, values = laid_out(turned, case.dtype)
+    assert [one.dtype for one in index.arrays()] == [np.uint32, np.int64, np.uint32, case.dtype]
     assert index.dims.tolist() == sorted(inverted)
     assert index.starts.tolist() == starts.tolist()
     assert index.rows.tolist() == indices.tolist()
@@ -484,14 +501,20 @@ def test_an_index_is_the_rows_turned_about(case: Case, step: int) -> None:
         assert getattr(read, name).tobytes() == getattr(index, name).tobytes()
 
 
-@pytest.mark.parametrize("greatest", [1e-29, 1e-3, 1.0, 2.2, 3e38])
-def test_a_column_is_never_below_its_values(greatest: float) -> None:
+@pytest.mark.parametrize(
+    ("greatest", "dtype"),
+    [
+        *((size, np.float32) for size in (1e-29, 1e-3, 1.0, 2.2, 3e38)),
+        *((size, np.float16) for size in (1e-6, 1.0, 65504)),
+    ],
+)
+def test_a_column_is_never_below_its_values(greatest: float, dtype: type[np.floating]) -> None:
     random = np.random.default_rng(10)
-    values = (random.random(3000) ** 3 * greatest).astype(np.float32)
-    values[:3] = greatest, 0, 1e-45
+    values = (random.random(3000) ** 3 * greatest).astype(dtype).astype(np.float32)
+    values[:3] = np.array([greatest, 0, np.finfo(dtype).smallest_subnormal], dtype)
     vectors: list[Vector] = [{5: value} for value in values] + [{} for _ in range(1000)]
     with pace(64, 64, 1):
-        index = build_index(laid_out(vectors))
+        index = build_index(laid_out(vectors, dtype))
     assert index.columns.shape == (1, 4000)
     bounds = index.columns[0].astype(np.float64) * float(index.steps[0])
     assert (bounds[:3000] >= values).all()
@@ -552,6 +575,10 @@ def good_arrays() -> dict[str, np.ndarray]:
         ("rows", np.array([0, 1, 3], np.uint32), "dimension 1 has a row"),
         ("rows", np.array([2**32 - 1, 0, 1], np.uint32), "dimension 0 has a row"),
         ("values", np.array([1, 2, 3], np.float64), "values is float64"),
+        ("values", np.array([1, 2, 3], np.int16), "values is int16, not float32 or float16"),
+        ("values", np.array([1, 2], np.float16), "3 numbers, but 2 values"),
+        ("values", np.array([1, 2, np.nan], np.float16), "dimension 1 has a value"),
+        ("values", np.array([np.inf, 2, 3], np.float16), "dimension 0 has a value"),
         ("values", np.array([1, 2, np.nan], np.float32), "dimension 1 has a value"),
         ("values", np.array([-np.inf, 2, 3], np.float32), "dimension 0 has a value"),
     ],
