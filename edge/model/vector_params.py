@@ -157,8 +157,9 @@ class EdgeSparseVectorParams(Struct, frozen=True):
 
     `full_scan_threshold` points that match a filter are compared one by one (5000).
     `modifier` Idf weighs a query's dimensions by how rare they are. `datatype` that values are
-    rounded to: Float32 (None), Float16 or Uint8; they are held as float32 all the same. `memory`
-    (default Pinned) says where the index lives; the older `on_disk` is read where it is None.
+    rounded to: Float32 (None), Float16, which takes two bytes a value, or Uint8, which takes four
+    as Float32 does, because every value would need its vector's step. `memory` (default Pinned)
+    says where the index lives; the older `on_disk` is read where it is None.
     """
 
     full_scan_threshold: int | None = None

@@ -39,7 +39,7 @@ from edge.vectors.form import Form, form_of
 from edge.vectors.missing import Bits
 from edge.vectors.multi import BuiltMulti
 from edge.vectors.quantized_column import Quantized, quantizer_of
-from edge.vectors.sparse import BuiltSparse, SparseRows, index_of
+from edge.vectors.sparse import BuiltSparse, SparseRows, dtype_of, index_of
 from edge_kernels import bits
 from edge_kernels.hnsw import Graph
 from edge_kernels.sparse import Rows, check_rows
@@ -201,17 +201,24 @@ def built_sparse(
     name: str,
 ) -> BuiltSparse:
     """Return the column of these arrays; CorruptData where they do not fit each other."""
-    wanted = {"starts": np.int64, "indices": np.uint32, "values": np.float32}
-    starts, indices, values = _taken(arrays, wanted, name)
+    starts, indices = _taken(arrays, {"starts": np.int64, "indices": np.uint32}, name)
     _require_starts(starts, rows, len(indices), name)
-    if len(values) != len(indices):
-        raise CorruptData("not as many values as indices", name)
     try:
-        found = check_rows(Rows(starts, indices, values))
+        found = check_rows(Rows(starts, indices, arrays["values"]))
         index = index_of(arrays, rows)
+        _require_values(params, found.values, index.values)
     except (KeyError, ValueError) as error:
         raise CorruptData(f"index: {error}", name) from error
     return BuiltSparse(params, SparseRows(*found), index, missing)
+
+
+def _require_values(params: EdgeSparseVectorParams, *held: NDArray[Any]) -> None:
+    """ValueError unless all are of the type that the params say, or all are float32, which older
+    segments hold of any datatype."""
+    found = {values.dtype for values in held}
+    if found not in ({dtype_of(params)}, {np.dtype(np.float32)}):
+        names = " and ".join(sorted(map(str, found)))
+        raise ValueError(f"values of {names}, not of {dtype_of(params)}")
 
 
 def _taken(

@@ -48,7 +48,7 @@ from edge.vectors.form import Form, form_of
 from edge.vectors.missing import Bits
 from edge.vectors.multi import BuiltMulti
 from edge.vectors.quantized_column import Quantized
-from edge.vectors.sparse import SparseRows, index_arrays
+from edge.vectors.sparse import held_rows, index_arrays
 from edge_kernels import bits
 from edge_kernels.hnsw import Graph
 
@@ -236,9 +236,7 @@ class SegmentWriter:
         gathered: Gathered,
     ) -> Column:
         none = Ragged(np.zeros(1, np.int64), (np.empty(0, np.uint32), np.empty(0, np.float32)))
-        block = self._ragged(key, none, gathered)
-        indices, values = block.parts
-        rows = SparseRows(block.starts, indices, values)
+        rows = held_rows(self._ragged(key, none, gathered), params)
         arrays = {**rows._asdict(), **index_arrays(rows, lambda: self._pulse(0.0))}
         found, path = self._packed(f"vectors-{place}", None, arrays, memory)
         return built_sparse(params, found, self._rows, missing, path)

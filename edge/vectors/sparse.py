@@ -4,7 +4,9 @@ Invariants
 - Row i has the indices and values from starts[i] to before starts[i + 1], the indices ascending.
 - An entry below the watermark of any view never changes; arrays that grow are replaced by longer
   ones that begin alike.
-- What is stored is what is compared: values were rounded to the vector's datatype before.
+- What is stored is what is compared: values were rounded to the vector's datatype before. Columns
+  hold those of Float16 as float16, in rows and index, which changes none of them; on their way
+  (`block`) all are float32.
 - A point without this vector has no entries and its bit set in `missing`; one whose vector is empty
   has no entries either.
 """
@@ -30,7 +32,9 @@ from edge_kernels.topk import TopK
 Ids: TypeAlias = NDArray[np.uint64]
 Counts: TypeAlias = NDArray[np.int64]
 
-ENTRY_BYTES = 8  # an index and a value
+HeldValues: TypeAlias = NDArray[np.float32] | NDArray[np.float16]
+
+INDEX_BYTES = 4
 ROWS_A_SLICE = 4_096
 
 
@@ -46,18 +50,20 @@ class SparseRows(NamedTuple):
 
     starts: Starts
     indices: Indices
-    values: Values
+    values: HeldValues
 
     def take(self, offsets: Offsets) -> Ragged:
         """Return these rows in stored form."""
         starts, entries = entries_of(self.starts, offsets)
-        return Ragged(starts, (self.indices[entries], self.values[entries]))
+        values = self.values[entries].astype(np.float32, copy=False)
+        return Ragged(starts, (self.indices[entries], values))
 
     def sizes(self, offsets: Offsets | None) -> int:
         """Return the bytes that these rows (None: all) take."""
+        entry = INDEX_BYTES + self.values.itemsize
         if offsets is None:
-            return int(self.starts[-1] - self.starts[0]) * ENTRY_BYTES
-        return int(np.diff(self.starts)[offsets].sum()) * ENTRY_BYTES
+            return int(self.starts[-1] - self.starts[0]) * entry
+        return int(np.diff(self.starts)[offsets].sum()) * entry
 
     def products(self, query: SparseQuery, offsets: Offsets) -> Values:
         """Return float32[m]: the dot product of the query with each of these rows."""
@@ -76,7 +82,7 @@ class GrowingSparse:
         self.params = params
         self._starts: Starts = np.zeros(64, np.int64)
         self._indices = np.empty(256, np.uint32)
-        self._values = np.empty(256, np.float32)
+        self._values = np.empty(256, dtype_of(params))
         self._count = 0
         self._missing = GrowingMissing()
 
@@ -212,6 +218,18 @@ def _query(query: SparseQuery) -> sparse.Query:
 
 def _rows(rows: SparseRows) -> sparse.Rows:
     return sparse.Rows(*rows)
+
+
+def held_rows(block: Ragged, params: EdgeSparseVectorParams) -> SparseRows:
+    """Return stored rows as a column holds them."""
+    indices, values = block.parts
+    return SparseRows(block.starts, indices, values.astype(dtype_of(params), copy=False))
+
+
+def dtype_of(params: EdgeSparseVectorParams) -> np.dtype[Any]:
+    """Return the type that a column holds values as: what they were rounded to, but for Uint8,
+    whose steps are each vector's own."""
+    return np.dtype("f2" if params.datatype is VectorStorageDatatype.Float16 else "f4")
 
 
 def index_arrays(rows: SparseRows, pulse: Callable[[], None]) -> dict[str, NDArray[Any]]:

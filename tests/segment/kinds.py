@@ -40,6 +40,7 @@ DENSE = {
 SPARSE = {
     "words": EdgeSparseVectorParams(modifier=Modifier.Idf),
     "few": EdgeSparseVectorParams(datatype=D.Uint8),
+    "shorter": EdgeSparseVectorParams(datatype=D.Float16),
 }
 SEVERAL_A_POINT = ("many", "tokens")
 NAMES = (*DENSE, *SPARSE)

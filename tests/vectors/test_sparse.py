@@ -16,7 +16,8 @@ from edge.vectors.sparse import (
     BuiltSparse,
     GrowingSparse,
     SparseQuery,
-    SparseRows,
+    dtype_of,
+    held_rows,
     index_arrays,
     index_of,
     rounded,
@@ -34,6 +35,8 @@ points = st.lists(st.none() | vectors, max_size=12)
 batches = st.lists(points, max_size=5)
 
 PLAIN = EdgeSparseVectorParams()
+HALF = EdgeSparseVectorParams(datatype=VectorStorageDatatype.Float16)
+ENTRY_BYTES = {PLAIN: 8, HALF: 6}
 
 
 def stored(given_points: list[Vector]) -> Ragged:
@@ -44,8 +47,8 @@ def stored(given_points: list[Vector]) -> Ragged:
     return Ragged(starts_of(lengths), (indices, np.array([v for _, v in entries], np.float32)))
 
 
-def grown(drawn: list[list[Point]]) -> GrowingSparse:
-    column, start = GrowingSparse(PLAIN), 0
+def grown(drawn: list[list[Point]], params: EdgeSparseVectorParams = PLAIN) -> GrowingSparse:
+    column, start = GrowingSparse(params), 0
     for batch in drawn:
         has = [place for place, point in enumerate(batch) if point is not None]
         where = None if len(has) == len(batch) else np.array(has, np.uint32)
@@ -54,19 +57,26 @@ def grown(drawn: list[list[Point]]) -> GrowingSparse:
     return column
 
 
-def built(column: GrowingSparse, count: int) -> BuiltSparse:
+def built(
+    column: GrowingSparse | BuiltSparse, count: int, params: EdgeSparseVectorParams
+) -> BuiltSparse:
     """The same points as an immutable column."""
     block = column.take(np.arange(count, dtype=np.uint32))
     assert isinstance(block, Ragged)
-    rows = SparseRows(block.starts, *block.parts)
-    arrays = index_arrays(rows, lambda: None)
-    return BuiltSparse(PLAIN, rows, index_of(arrays, count), column.missing(count))
+    rows = held_rows(block, params)
+    index = index_of(index_arrays(rows, lambda: None), count)
+    assert rows.values.dtype == index.values.dtype == dtype_of(params)
+    return BuiltSparse(params, rows, index, column.missing(count))
 
 
-def both(drawn: list[list[Point]]) -> tuple[list[Point], list[GrowingSparse | BuiltSparse]]:
+def all_of(drawn: list[list[Point]]) -> tuple[list[Point], list[GrowingSparse | BuiltSparse]]:
+    """The points, in the tail and built, as each type; and built again of what was built."""
     everything = [point for batch in drawn for point in batch]
-    column = grown(drawn)
-    return everything, [column, built(column, len(everything))]
+    count = len(everything)
+    tail, half_tail = grown(drawn), grown(drawn, HALF)
+    half = built(half_tail, count, HALF)
+    again = built(half, count, HALF), built(built(half_tail, count, PLAIN), count, HALF)
+    return everything, [tail, half_tail, built(tail, count, PLAIN), half, *again]
 
 
 def shown(column: GrowingSparse | BuiltSparse, offsets: Any) -> list[Vector]:
@@ -76,18 +86,19 @@ def shown(column: GrowingSparse | BuiltSparse, offsets: Any) -> list[Vector]:
 
 
 @given(batches, st.data())
-def test_both_columns_give_the_vector_of_each_point(
+def test_each_column_gives_the_vector_of_each_point(
     drawn: list[list[Point]], data: st.DataObject
 ) -> None:
-    everything, columns = both(drawn)
+    everything, columns = all_of(drawn)
     count = len(everything)
     asked = data.draw(st.lists(st.integers(0, count - 1), max_size=20)) if count else []
     wanted = [everything[at] or {} for at in asked]
     lacking = [at for at, point in enumerate(everything) if point is None]
     for column in columns:
         assert shown(column, asked) == wanted
-        assert column.sizes(np.array(asked, np.uint32), count) == 8 * sum(map(len, wanted))
-        assert column.sizes(None, count) == 8 * sum(len(point or {}) for point in everything)
+        entry = ENTRY_BYTES[column.params]
+        assert column.sizes(np.array(asked, np.uint32), count) == entry * sum(map(len, wanted))
+        assert column.sizes(None, count) == entry * sum(len(point or {}) for point in everything)
         missing = column.missing(count)
         found = [] if missing is None else bits.to_offsets(missing, count).tolist()
         assert found == lacking
@@ -142,7 +153,7 @@ def hits(top: TopK) -> list[Any]:
 def test_every_way_finds_the_same(
     drawn: list[list[Point]], query: Vector, k: int, some: set[int] | None
 ) -> None:
-    everything, columns = both(drawn)
+    everything, columns = all_of(drawn)
     count = len(everything)
     among = set(range(count)) if some is None else {at for at in some if at < count}
     offsets = np.array(sorted(among), np.uint32)
