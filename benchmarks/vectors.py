@@ -32,6 +32,8 @@ WIDE_EFS, WIDE_OVERSAMPLINGS = (64, 128, 256), (4.0, 8.0, 16.0)
 BATCH = 500
 WARM_ROWS = 1_000
 TOKENS, TOKEN_DIM, QUERY_TOKENS = 16, 128, 16
+LONG_ROWS, LONG_DIMS, LONG_VALUES, LONG_QUERY_VALUES = 50_000, 30_000, 120, 20
+"""Of a long sparse vector some values fall together, so that a hundred are left."""
 
 
 class Setting(NamedTuple):
@@ -171,6 +173,16 @@ def as_sparse(engine: Engine) -> Any:
     )
 
 
+def as_long(engine: Engine, **parts: Any) -> Any:
+    """Sparse vectors as they are."""
+    return indexed(engine, sparse_vectors={"s": engine.api.EdgeSparseVectorParams(**parts)})
+
+
+def as_long_float16(engine: Engine) -> Any:
+    """The same in float16."""
+    return as_long(engine, datatype=engine.api.VectorStorageDatatype.Float16)
+
+
 def as_multi(engine: Engine) -> Any:
     """Sixteen vectors of 128 a point, compared one by one."""
     api = engine.api
@@ -189,8 +201,13 @@ KINDS = {
     "int8": Kind("int8, rescored", as_int8, RESCORED, bare=("usearch i8",)),
     "binary": Kind("binary, rescored", as_binary, WIDELY),
     "sparse": Kind("sparse, Bm25 with Idf", as_sparse, (Setting(None),), exact=True),
+    "long": Kind("sparse, 100 values", as_long, (Setting(None),), exact=True),
+    "long float16": Kind("sparse, 100 of float16", as_long_float16, (Setting(None),), exact=True),
     "multi": Kind("MaxSim 16 x 128, exact", as_multi, (Setting(None),), exact=True),
 }
+
+NAMES = {"sparse": "s", "long": "s", "long float16": "s", "multi": "m"}
+"""What the vector of a kind is called that is not the default one."""
 
 # ---- data ----
 
@@ -198,10 +215,9 @@ KINDS = {
 def rows_of(kind: str, engine: Engine, rows: int | None) -> Iterator[list[Any]]:
     """Yield batches of points."""
     point = engine.api.Point
-    makers = {"sparse": sparse_vectors, "multi": multi_vectors}
-    if kind in makers:
+    if kind in MAKERS:
         points: list[Any] = []
-        for i, vector in enumerate(makers[kind](engine, rows)):
+        for i, vector in enumerate(MAKERS[kind](engine, rows)):
             points.append(point(i, vector))
             if len(points) == BATCH:
                 yield points
@@ -226,6 +242,23 @@ def sparse_vectors(engine: Engine, rows: int | None) -> Iterator[dict[str, Any]]
         yield {"s": embed(text)}
 
 
+def long_vectors(engine: Engine, rows: int | None) -> Iterator[dict[str, Any]]:
+    """What a model that expands texts makes: some dimensions often, values of all sizes."""
+    for vector in long_ones(engine, min(rows or LONG_ROWS, LONG_ROWS), LONG_VALUES, seed=1):
+        yield {"s": vector}
+
+
+def long_ones(engine: Engine, count: int, values: int, seed: int) -> Iterator[Any]:
+    """Yield so many sparse vectors of that many values, give or take a quarter."""
+    rng = np.random.default_rng(seed)
+    often = np.cumsum(np.arange(1, LONG_DIMS + 1) ** -0.9)
+    for _ in range(count):
+        drawn = rng.random(max(1, int(rng.normal(values, values / 4)))) * often[-1]
+        dims = np.unique(np.searchsorted(often, drawn))
+        weights = rng.lognormal(-0.5, 0.7, len(dims))
+        yield engine.api.SparseVector(dims.tolist(), weights.tolist())
+
+
 def multi_vectors(engine: Engine, rows: int | None) -> Iterator[dict[str, Any]]:
     """Clustered tokens, as late interaction makes them."""
     count = min(rows or 10_000, 10_000)
@@ -241,6 +274,13 @@ def token_blocks(count: int, seed: int) -> Iterator[NDArray[np.float32]]:
         near = centres[rng.integers(0, len(centres), TOKENS)]
         yield near + 0.7 * rng.standard_normal(near.shape, np.float32)
 
+
+MAKERS: dict[str, Callable[[Engine, int | None], Iterator[dict[str, Any]]]] = {
+    "sparse": sparse_vectors,
+    "long": long_vectors,
+    "long float16": long_vectors,
+    "multi": multi_vectors,
+}
 
 # ---- what the fresh process does ----
 
@@ -337,6 +377,8 @@ def write_questions(
     if kind == "sparse":
         found = texts(rows)[:: max(1, len(texts(rows)) // queries)]
         path.write_text(json.dumps(found), encoding="utf-8")
+    elif NAMES.get(kind) == "s":
+        path.write_text(json.dumps(queries), encoding="utf-8")
     elif kind == "multi":
         path.write_text(json.dumps(min(queries, 100)), encoding="utf-8")
     else:
@@ -353,6 +395,9 @@ def read_questions(
     if kind == "sparse":
         embed = engine.api.Bm25().embed_query
         return [embed(text) for text in json.loads(path.read_text(encoding="utf-8"))], None
+    if NAMES.get(kind) == "s":
+        count = json.loads(path.read_text(encoding="utf-8"))
+        return list(long_ones(engine, count, LONG_QUERY_VALUES, seed=2)), None
     if kind == "multi":
         blocks = token_blocks(json.loads(path.read_text(encoding="utf-8")), seed=2)
         return [block[:QUERY_TOKENS].tolist() for block in blocks], None
@@ -363,7 +408,7 @@ def read_questions(
 def request_of(engine: Engine, kind: str, vector: Any, setting: Setting) -> Any:
     """One query for the ids of the ten best."""
     api = engine.api
-    using = {"sparse": "s", "multi": "m"}.get(kind)
+    using = NAMES.get(kind)
     small = None
     if setting.oversampling is not None:
         small = api.QuantizationSearchParams(rescore=True, oversampling=setting.oversampling)
