@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from edge.disk.advice import ahead_of, let_go
+from edge.disk.advice import ahead_of
 from edge.disk.array_file import read_array
 from edge.disk.blob_file import BlobFile
 from edge.disk.files import MANIFEST
@@ -325,13 +325,9 @@ def load_graph(storage: Storage, entry: SegmentEntry, place: int, memory: Memory
 
 
 def checked_graph(arrays: Mapping[str, NDArray[Any]], rows: int) -> Graph:
-    """Return the graph of these arrays over so many rows, of which nothing is resident that lies in
-    a mapped file. ValueError where it is none."""
+    """Return the graph of these arrays over so many rows. ValueError where it is none."""
     lists = next((arrays[name] for name in ("lists0", "links0") if name in arrays), None)
-    graph = Graph.from_arrays(arrays, rows, 0 if lists is None else ahead_of(lists))
-    for array in arrays.values():
-        let_go(array)
-    return graph
+    return Graph.from_arrays(arrays, rows, 0 if lists is None else ahead_of(lists))
 
 
 # -- field indexes

@@ -39,8 +39,10 @@ from edge_kernels.hnsw_search import (
     walk,
 )
 from edge_kernels.jit import (
+    advise,
     door,
     inner,
+    let_go,
     load_f32,
     load_i32,
     load_i64,
@@ -300,11 +302,14 @@ def reconnect_door(graph: int) -> int:
 # --- checking --------------------------------------------------------------------------------
 
 CHECK_LINKS, CHECK_LISTS, CHECK_CAPACITY, CHECK_OWNERS, CHECK_NODES, CHECK_LEVELS = range(0, 48, 8)
-CHECK_PITCH, CHECK_STARTS, CHECK_CODES_AT, CHECK_CODE_BYTES = range(48, 80, 8)
+CHECK_PITCH, CHECK_STARTS, CHECK_CODES_AT, CHECK_CODE_BYTES, CHECK_ADVISE = range(48, 88, 8)
 # CHECK_LINKS int32[lists, capacity], CHECK_PITCH bytes from one list to the next; or each list
 # UNIT times its CHECK_STARTS, uint32[lists + 1], from there, if these are not 0, and its codes
 # CHECK_CODES_AT from its begin; CHECK_OWNERS uint8[lists] the level that a list belongs to
-# (LEFT_OUT: it must be empty); CHECK_LEVELS uint8[nodes] the level of every node.
+# (LEFT_OUT: it must be empty); CHECK_LEVELS uint8[nodes] the level of every node; CHECK_ADVISE
+# what `advise` takes where lists come from a disk, else 0.
+
+LISTS_A_READ = 1024
 
 
 @inner
@@ -314,6 +319,34 @@ def _is_node(levels: int, nodes: int, link: int, level: int) -> bool:
     return load_u8(levels + link) != LEFT_OUT and load_u8(levels + link) >= level
 
 
+@inner
+def _list_to_check(block: int, row: int) -> int:
+    """Address of a list; of what is behind the last for the number behind it."""
+    links, starts = load_i64(block + CHECK_LINKS), load_i64(block + CHECK_STARTS)
+    if starts == 0:
+        return links + load_i64(block + CHECK_PITCH) * row
+    return links + UNIT * load_u32(starts + 4 * row)
+
+
+@inner
+def _let_go(block: int, first: int, until: int) -> None:
+    how, begin = load_i64(block + CHECK_ADVISE), _list_to_check(block, first)
+    if how != 0:
+        let_go(how, begin, _list_to_check(block, until) - begin)
+
+
+@inner
+def _read_on(block: int, row: int) -> None:
+    """Ask for the lists that come after the next ones of these, and let the last ones go."""
+    how, lists = load_i64(block + CHECK_ADVISE), load_i64(block + CHECK_LISTS)
+    if how == 0 or row % LISTS_A_READ != 0:
+        return
+    _let_go(block, max(0, row - LISTS_A_READ), row)
+    begin = _list_to_check(block, row if row == 0 else min(row + LISTS_A_READ, lists))
+    end = _list_to_check(block, min(row + 2 * LISTS_A_READ, lists))
+    advise(how, begin, end - begin)
+
+
 @door
 def check_door(block: int) -> int:
     """The first list that is not sound, or -1.
@@ -321,14 +354,13 @@ def check_door(block: int) -> int:
     Sound: every link names a node whose level is at least that of the list, after the first -1
     there is nothing but -1, and the list has room for a code of every link.
     """
-    links, capacity = load_i64(block + CHECK_LINKS), load_i64(block + CHECK_CAPACITY)
+    capacity, codes_at = load_i64(block + CHECK_CAPACITY), load_i64(block + CHECK_CODES_AT)
     owners, levels = load_i64(block + CHECK_OWNERS), load_i64(block + CHECK_LEVELS)
     nodes, starts = load_i64(block + CHECK_NODES), load_i64(block + CHECK_STARTS)
     for row in range(load_i64(block + CHECK_LISTS)):
         level = load_u8(owners + row)
-        ended, list_ = level == LEFT_OUT, links + load_i64(block + CHECK_PITCH) * row
-        if starts != 0:
-            list_ = links + UNIT * load_u32(starts + 4 * row)
+        _read_on(block, row)
+        ended, list_ = level == LEFT_OUT, _list_to_check(block, row)
         for at in range(capacity):
             link = load_i32(list_ + 4 * at)
             if link == -1:
@@ -337,7 +369,7 @@ def check_door(block: int) -> int:
                 return row
         if starts != 0:
             codes = load_i64(block + CHECK_CODE_BYTES) * degree_of(list_, capacity)
-            end = links + UNIT * load_u32(starts + 4 * row + 4)
-            if list_ + load_i64(block + CHECK_CODES_AT) + codes > end:
+            if list_ + codes_at + codes > _list_to_check(block, row + 1):
                 return row
+    _let_go(block, 0, load_i64(block + CHECK_LISTS))
     return -1

@@ -110,10 +110,13 @@ class Graph:
     def from_arrays(arrays: Mapping[str, Array], n: int, ahead: int = 0) -> Graph:
         """The graph of `arrays()` or `arrays_beside()` over `n` rows. Nothing is believed:
         ValueError names the first thing that is wrong. The arrays are kept, not copied, if they
-        are C-contiguous.
+        are C-contiguous. With `ahead` (see Graph) all of them are of mapped files, of which nothing
+        but small arrays stays resident: a copy of one would be lost with its pages.
         """
         wanted = _INLINE if "layout" in arrays else _PLAIN
         taken = {name: _taken(arrays, name, dtype) for name, dtype in wanted.items()}
+        mapped = all(values is arrays[name] for name, values in taken.items())
+        require(mapped or ahead == 0, "arrays of a mapped file are not laid out for it")
         inline = _inline_of(taken["layout"]) if "layout" in taken else None
         header = _checked_header(taken["header"], n, FORMAT if inline is None else INLINE_FORMAT)
         levels = taken["levels"]
@@ -124,13 +127,13 @@ class Graph:
             links0, upper, starts = taken["links0"], taken["upper"], None
             require(links0.shape == (n, header["m0"]), "links0 has the wrong shape")
             require(upper.shape == (len(owners), header["m"]), "upper has the wrong shape")
-            _check_links("links0", links0, at_ground, levels)
+            _check_links("links0", links0, at_ground, levels, ahead)
         else:
             links0, starts = taken["lists0"], taken["starts"]
             _check_starts(starts, n, links0)
-            _check_lists(links0, starts, inline, header["m0"], at_ground, levels)
+            _check_lists(links0, starts, inline, header["m0"], at_ground, levels, ahead)
             upper = _links_above(taken["lists"], inline, len(owners), header["m"])
-        _check_links("upper", upper, owners, levels)
+        _check_links("upper", upper, owners, levels, ahead)
         return graph_of(header, levels, links0, upper, starts, inline, ahead)
 
 
@@ -237,21 +240,27 @@ def _check_levels(levels: Array, header: Mapping[str, int]) -> None:
     require(int(levels[entry]) == top == int(used.max()), "the entry point is not at the top")
 
 
-def _check_links(name: str, links: Array, owners: Array, levels: Array) -> None:
+def _check_links(name: str, links: Array, owners: Array, levels: Array, ahead: int) -> None:
     block = links.ctypes.data, *links.shape, address_of(owners), len(levels), address_of(levels)
-    bad = call(check_door, *block, links.strides[0], 0, 0, 0)
+    bad = call(check_door, *block, links.strides[0], 0, 0, 0, ahead)
     require(bad < 0, f"row {bad} of {name} has a link out of range or behind its end")
 
 
 def _check_lists(
-    lists0: Array, starts: Array, inline: Inline, m0: int, owners: Array, levels: Array
+    lists0: Array,
+    starts: Array,
+    inline: Inline,
+    m0: int,
+    owners: Array,
+    levels: Array,
+    ahead: int,
 ) -> None:
     """Check lists of level 0 that have rows beside them."""
     least = inline.codes_at0(m0) // UNIT
     require(int(np.diff(starts).min(initial=least)) >= least, "lists0 has a list that is too short")
     block = address_of(lists0), len(levels), m0, address_of(owners), len(levels), address_of(levels)
     places = 0, address_of(starts), inline.codes_at0(m0), inline.code_bytes
-    bad = call(check_door, *block, *places)
+    bad = call(check_door, *block, *places, ahead)
     require(bad < 0, f"list {bad} of lists0 has a link out of range or no room for its codes")
 
 

@@ -528,18 +528,27 @@ _read_clock: Callable[[int, int, int], int] = operation(
 def advise(how: int, address: int, size: int) -> None:
     """Ask the system to read `size` bytes of a mapped file, without waiting for them.
 
-    `how`: the address of int64[5]: the address of `madvise`, the bytes of a page, the advice, the
-    address of `clock_gettime`, the clock.
+    `how`: the address of int64[6]: the address of `madvise`, the bytes of a page, the advices to
+    read and to let go, the address of `clock_gettime`, the clock.
     """
     begin = address & -load_i64(how + 8)
     _ask(load_i64(how), begin, address + size - begin, load_i64(how + 16))
 
 
 @inner
+def let_go(how: int, address: int, size: int) -> None:
+    """Let the pages that lie in these `size` bytes of a mapped file go; see `advise` for `how`."""
+    page = load_i64(how + 8)
+    begin, end = (address + page - 1) & -page, (address + size) & -page
+    if begin < end:
+        _ask(load_i64(how), begin, end - begin, load_i64(how + 24))
+
+
+@inner
 def nanoseconds(how: int) -> int:
-    """The time by the clock of `how`, as `advise` takes it."""
+    """The time by the clock of `how`; see `advise`."""
     time = stack_floats()
-    _read_clock(load_i64(how + 24), load_i64(how + 32), time)
+    _read_clock(load_i64(how + 32), load_i64(how + 40), time)
     return 1_000_000_000 * load_i64(time) + load_i64(time + 8)
 
 

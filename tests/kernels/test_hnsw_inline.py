@@ -290,3 +290,16 @@ def test_reading_ahead_changes_nothing_of_what_is_found(graphs):
                 same(wanted, hnsw.search(from_disk, CODE, *others, final, beside=True))
                 final = hnsw.Final(code_of(COSINE, FLOAT32), originals, query, 20, ahead)
                 same(wanted, hnsw.search(from_disk, CODE, *others, final))
+
+
+def test_what_would_be_copied_is_not_let_go(graphs):
+    """The pages of a copy are no file's: to let them go would be to lose what they hold."""
+    plain, _, rows, codes = graphs
+    with tempfile.TemporaryFile() as file:
+        arrays = {
+            name: mapped(values, file) for name, values in inline_arrays(plain, codes, rows).items()
+        }
+        arrays["lists"] = np.asfortranarray(arrays["lists"])
+        with pytest.raises(ValueError, match="not laid out for it"):
+            Graph.from_arrays(arrays, N, ahead_of(arrays["lists0"]))
+        assert Graph.from_arrays(arrays, N).inline is not None
