@@ -100,6 +100,9 @@ def load_segment(
                 graphs[key] = load_graph(storage, entry, place, memory)
             if f"quantized-{place}" in entry.files:
                 quantized[key] = load_quantized(storage, entry, place, column)
+            if key in graphs and not is_inline_of(graphs[key], column, quantized.get(key)):
+                name = _file(entry, f"graph-{place}").name
+                raise CorruptData("copies of other rows than the segment's", name)
     entry, indexes = load_fields(storage, entry)
     segment = ImmutableSegment(
         entry.id,
@@ -322,6 +325,14 @@ def load_graph(storage: Storage, entry: SegmentEntry, place: int, memory: Memory
         raise CorruptData(
             f"graph of segment {entry.id}: {error!r}", _file(entry, role).name
         ) from error
+
+
+def is_inline_of(graph: Graph, column: Column, small: Quantized | None) -> bool:
+    """Whether the copies beside the links of a graph, if it has any, are of such rows."""
+    if graph.inline is None or small is None:  # without a small form they are not looked at
+        return True
+    sizes = small.matrix.shape[1], column.form.row_bytes if isinstance(column, BuiltDense) else 0
+    return graph.inline == sizes
 
 
 def checked_graph(arrays: Mapping[str, NDArray[Any]], rows: int) -> Graph:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge import (
     ConfigChange,
+    CorruptData,
     Distance,
     EdgeConfig,
     EdgeOptimizersConfig,
@@ -28,7 +30,8 @@ from edge import (
     UpdateOperation,
 )
 from edge.blocking import EdgeShard
-from edge.disk.storage import DiskWriter
+from edge.disk.packed_file import Blocks, write_packed
+from edge.disk.storage import DiskStorage, DiskWriter
 from edge.model.quantization import (
     BinaryQuantizationConfig,
     CompressionRatio,
@@ -42,9 +45,11 @@ from edge.model.quantization import (
 from edge.model.query import QuantizationSearchParams, SearchParams
 from edge.model.vector_params import VectorStorageDatatype
 from edge.query import search
+from edge.segment.immutable import ImmutableSegment, load_segment
 from edge_kernels.hnsw import Graph
 
 DIM, COUNT = 24, 600
+NAMES = ("lists0", "lists")
 INT8 = ScalarQuantizationConfig(ScalarType.Int8)
 SMALL: dict[str, QuantizationConfig] = {
     "int8": INT8,
@@ -225,3 +230,34 @@ def test_copies_are_written_piece_by_piece(tmp_path: Path, monkeypatch: pytest.M
     with filled(tmp_path / "a", config()) as shard:
         [graph] = graphs_of(shard)
     assert 0 < longest < graph.links0.nbytes / 4
+
+
+def test_copies_of_other_rows_are_corrupt_data(tmp_path: Path) -> None:
+    """As no damage makes them, which would be seen before: only a wrong program."""
+    with filled(tmp_path / "a", config()) as shard:
+        shard.update(UpdateOperation.set_config(ConfigChange(hnsw(inline=False))))
+        shard.optimize()
+        view = shard._store.view
+        segment = view.segments[0].segment
+        assert isinstance(segment, ImmutableSegment)
+        [graph], [small] = segment.graphs.values(), segment.quantized.values()
+        [column], storage = segment.vectors.values(), DiskStorage(str(tmp_path / "a"))
+        rows = column.matrix
+        right = small.matrix
+        for name, codes, originals in (
+            ("right", right, rows),
+            ("wide", np.hstack([right, right]), rows),
+            ("narrow", right, rows[:, :16].copy()),
+        ):
+            arrays, *lists = graph.arrays_beside(codes, originals)
+            octets = np.dtype(np.uint8)
+            blocks = {n: Blocks(octets, *part) for n, part in zip(NAMES, lists, strict=True)}
+            file, layout = write_packed(storage, f"segments/{name}", {**blocks, **arrays})
+            files = {**segment.entry.files, "graph-0": file}
+            meta = {**segment.entry.meta, "graph-0": layout}
+            entry = replace(segment.entry, files=files, meta=meta)
+            if name == "right":
+                load_segment(storage, entry, view.keys(), view.settings)
+            else:
+                with pytest.raises(CorruptData, match="copies of other rows"):
+                    load_segment(storage, entry, view.keys(), view.settings)
