@@ -35,8 +35,9 @@ from edge_kernels.hnsw_graph import (
     lists_of,
     require,
 )
+from edge_kernels.hnsw_hop import MAX_ROWS, room_of
 from edge_kernels.hnsw_inline import Inline
-from edge_kernels.hnsw_search import MAX_ROWS, room_of, search_door
+from edge_kernels.hnsw_search import search_door
 from edge_kernels.jit import address_of, address_of_any, call
 
 if TYPE_CHECKING:

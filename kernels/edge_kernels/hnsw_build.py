@@ -12,8 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
-from edge_kernels.hnsw_inline import UNIT, degree_of
-from edge_kernels.hnsw_search import (
+from edge_kernels.hnsw_hop import (
     DISTANCES,
     EF,
     ENTRY,
@@ -27,7 +26,6 @@ from edge_kernels.hnsw_search import (
     M,
     candidate_of,
     capacity_at,
-    descend,
     distance_of,
     distance_to,
     insert_sorted,
@@ -35,9 +33,9 @@ from edge_kernels.hnsw_search import (
     list_index,
     node_of,
     offer,
-    start,
-    walk,
 )
+from edge_kernels.hnsw_inline import UNIT, degree_of
+from edge_kernels.hnsw_search import descend, start, walk
 from edge_kernels.jit import (
     advise,
     door,

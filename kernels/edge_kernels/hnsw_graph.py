@@ -17,8 +17,8 @@ import numpy as np
 
 from edge_kernels.encodings import MANHATTAN
 from edge_kernels.hnsw_build import LEFT_OUT, check_door
+from edge_kernels.hnsw_hop import MAX_ROWS
 from edge_kernels.hnsw_inline import UNIT, Inline, lists_above, lists_of_level_0
-from edge_kernels.hnsw_search import MAX_ROWS
 from edge_kernels.jit import address_of, call
 
 if TYPE_CHECKING:
