@@ -77,6 +77,7 @@ def cold(engines: Sequence[Engine], sizes: Sizes, folder: Path, results: Results
 
 def report(title: str, engine: str, found: dict[str, Any], results: Results) -> None:
     """Add what a query costs."""
+    results.add(f"{title}: load", engine, "s", found["load"])
     results.add(f"{title}: cold query, median", engine, "ms", found["cold"])
     results.add(f"{title}: read by it", engine, "KB", found["read"])
     results.add(f"{title}: warm query", engine, "ms", found["warm"], found["warm_cpu"])
@@ -143,7 +144,10 @@ def ask(engine: Engine, path: Path, placement: str, rows: int | None) -> dict[st
         for vector in known.queries.tolist()
     ]
     before, _ = resident_mb()
+    drop(path)
+    began = time.perf_counter()
     shard = engine.load(path)
+    loaded = time.perf_counter() - began
     after, _ = resident_mb()
     shard.query(requests[0])
     times, reads = [], []
@@ -160,6 +164,7 @@ def ask(engine: Engine, path: Path, placement: str, rows: int | None) -> dict[st
             shard.query(request)
     shard.close()
     return {
+        "load": loaded,
         "cold": statistics.median(times),
         "read": statistics.median(reads),
         "warm": 1000 * watch.wall / len(requests),

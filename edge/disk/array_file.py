@@ -95,18 +95,19 @@ def _resident(file: SealedFile) -> npt.NDArray[np.uint8]:
 
 def _mapped(file: SealedFile) -> npt.NDArray[np.uint8]:
     data = file.map()
+    _advise(data, "MADV_SEQUENTIAL")
     for start in range(0, data.nbytes, _FORGET_EVERY):
         file.check(data[start : start + _FORGET_EVERY], start // BLOCK)
-        _forget(data, start)
+        _advise(data, "MADV_DONTNEED", start, min(_FORGET_EVERY, data.nbytes - start))
+    _advise(data, "MADV_RANDOM")  # from now on no more is read than is asked for
     return np.frombuffer(data, np.uint8)
 
 
-def _forget(data: memoryview, start: int) -> None:
-    """Let go of the pages from `start` on that were read to be checked."""
-    mapping = data.obj
-    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_RANDOM)  # no more is read than is asked for
-        mapping.madvise(mmap.MADV_DONTNEED, start, min(_FORGET_EVERY, len(mapping) - start))
+def _advise(data: memoryview, advice: str, *part: int) -> None:
+    """Tell the system what becomes of a mapping, or of a part of it, where it takes such advice."""
+    mapping, number = data.obj, getattr(mmap, advice, None)
+    if isinstance(mapping, mmap.mmap) and number is not None:
+        mapping.madvise(number, *part)
 
 
 def _described(file: SealedFile) -> tuple[np.dtype[Any], tuple[int, ...]]:
