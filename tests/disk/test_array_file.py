@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.disk import advice
+from edge.disk import advice, array_file
 from edge.disk.advice import ahead_of
 from edge.disk.array_file import aligned, read_array, write_array
 from edge.disk.manifest import FileEntry
@@ -225,3 +225,19 @@ def test_rows_of_a_mapped_array_are_asked_for_ahead(
     assert (mapped == array).all()
     monkeypatch.setattr(advice, "_REQUEST", None)  # as where the system takes none
     assert ahead_of(mapped) == 0
+
+
+def test_a_mapped_file_is_read_on_while_it_is_checked_and_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page from the first advice to read at random, it took sixteen times as long."""
+    storage = DiskStorage(str(tmp_path))
+    array = numbers((5 * BLOCK // 4,), "<f4")
+    entry = write_array(storage, "a", array, "<f4", array.shape)
+    advised: list[tuple[str, *tuple[int, ...]]] = []
+    monkeypatch.setattr(array_file, "_FORGET_EVERY", 2 * BLOCK)
+    monkeypatch.setattr(array_file, "_advise", lambda _, *words: advised.append(words))
+    assert read_array(storage, entry, resident=False).tobytes() == array.tobytes()
+    pieces = [(0, 2 * BLOCK), (2 * BLOCK, 2 * BLOCK), (4 * BLOCK, BLOCK)]
+    gone = [("MADV_DONTNEED", *piece) for piece in pieces]
+    assert advised == [("MADV_SEQUENTIAL",), *gone, ("MADV_RANDOM",)]
