@@ -1,10 +1,11 @@
 """A million vectors of 384 floats on a robot: originals on disk, int8 and the graph in memory.
 
-    python -m benchmarks.million [POINTS] [FOLDER]
+    python -m benchmarks.million [--cold] [POINTS] [FOLDER]
 
 Writes, indexes and loads a shard whose vectors are Cold and whose scalar quantization is Pinned,
 each step in a process of its own, and prints the seconds and the megabytes that stay resident; how
-far it is, to standard error. No peer: it shows that what serving takes is below 1 GiB.
+far it is, to standard error. No peer: it shows that what serving takes is below 1 GiB. With --cold
+all is Cold, and codes and originals lie beside the links of the graph.
 """
 
 from __future__ import annotations
@@ -44,20 +45,23 @@ def blocks(points: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         yield first, near + 0.6 * rng.standard_normal(near.shape, np.float32)
 
 
-def config() -> edge.EdgeConfig:
-    """Originals on disk, one byte an element in memory."""
+def config(cold: bool) -> edge.EdgeConfig:
+    """Originals on disk, one byte an element in memory, or `cold` on disk too."""
+    memory = edge.Memory.Cold if cold else None
     return edge.EdgeConfig(
         edge.EdgeVectorParams(DIM, edge.Distance.Cosine, memory=edge.Memory.Cold),
-        hnsw_config=edge.HnswIndexConfig(16, 100, 10_000, max_indexing_threads=2),
-        quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8),
+        hnsw_config=edge.HnswIndexConfig(
+            16, 100, 10_000, max_indexing_threads=2, inline_storage=cold, memory=memory
+        ),
+        quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=memory),
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, max_segment_size=4_000_000),
     )
 
 
-def write(path: str, points: int) -> dict[str, Any]:
+def write(path: str, points: int, cold: bool) -> dict[str, Any]:
     """Store and index everything."""
     began, used = time.perf_counter(), time.process_time()
-    with Highest() as highest, EdgeShard.create(path, config()) as shard:
+    with Highest() as highest, EdgeShard.create(path, config(cold)) as shard:
         for first, block in blocks(points):
             shard.upsert_arrays(np.arange(first, first + len(block)), block)
             if first % (100 * BATCH) == 0:
@@ -96,7 +100,7 @@ class Highest:
             self.anonymous = max(self.anonymous, resident_mb()[1])
 
 
-def serve(path: str, points: int) -> dict[str, Any]:
+def serve(path: str, points: int, cold: bool) -> dict[str, Any]:
     """Load, ask, and say what stays in memory and how much of the exact answers was found."""
     _, block = next(blocks(points))
     rng = np.random.default_rng(1)
@@ -156,23 +160,25 @@ def say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-STEPS: dict[str, Callable[[str, int], dict[str, Any]]] = {"write": write, "serve": serve}
+STEPS: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {"write": write, "serve": serve}
 
 
 def main() -> None:
     """Run one step, or both, each in a process of its own."""
-    arguments = sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--cold"]
+    cold = len(arguments) < len(sys.argv) - 1
     if arguments and arguments[0] in STEPS:
         step, path, number = arguments
-        print(json.dumps(STEPS[step](path, int(number))))
+        print(json.dumps(STEPS[step](path, int(number), cold)))
         return
     points = int(arguments[0]) if arguments else POINTS
     folder = arguments[1] if len(arguments) > 1 else None
     with tempfile.TemporaryDirectory(dir=folder) as made:
         for step in STEPS:
             command = [sys.executable, "-m", "benchmarks.million", step, f"{made}/shard"]
+            options = [str(points), *(["--cold"] if cold else [])]
             done = subprocess.run(
-                [*command, str(points)], stdout=subprocess.PIPE, check=True, text=True
+                [*command, *options], stdout=subprocess.PIPE, check=True, text=True
             )
             for name, value in json.loads(done.stdout).items():
                 print(f"{step:6} {name:22} {value:10,.3f}", flush=True)

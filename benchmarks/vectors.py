@@ -30,7 +30,7 @@ OVERSAMPLINGS = (1.0, 2.0, 4.0)
 WIDE_EFS, WIDE_OVERSAMPLINGS = (64, 128, 256), (4.0, 8.0, 16.0)
 """One bit ranks so roughly that many have to be rescored."""
 BATCH = 500
-WARM_ROWS = 1_000
+WARM_ROWS = 3_000
 TOKENS, TOKEN_DIM, QUERY_TOKENS = 16, 128, 16
 LONG_ROWS, LONG_DIMS, LONG_VALUES, LONG_QUERY_VALUES = 50_000, 30_000, 120, 20
 """Of a long sparse vector some values fall together, so that a hundred are left."""
