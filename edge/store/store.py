@@ -390,7 +390,8 @@ class Store:
     def plan(self, *, durable: bool) -> Plan | None:
         """Return what is worth rebuilding in the durable view, or in the live one."""
         view = self.durable if durable else self.view
-        return optimization.plan(view, self.view.schema)
+        # a job builds by the newest settings: by older ones its result would be planned again
+        return optimization.plan(view.with_settings(self.settings), self.view.schema)
 
     def plan_fields(self, *, durable: bool) -> Plan | None:
         """As `plan`, for field indexes alone."""

@@ -565,6 +565,21 @@ def test_graphs_are_built_anew_as_the_settings_change() -> None:
     assert nearest(store, exact=True) == exact
 
 
+def test_settings_that_are_not_sealed_yet_are_not_built_for_ever() -> None:
+    """A job builds what the newest settings ask for, which the durable view does not know yet."""
+    store = large()
+    eager = EdgeOptimizersConfig(
+        deleted_threshold=0.1, vacuum_min_vector_number=1, indexing_threshold=1
+    )
+    commit(store, U.delete_points(list(range(50))), U.set_config(ConfigChange(optimizers=eager)))
+    seal(store)
+    commit(store, U.set_config(ConfigChange(HnswIndexConfig(7, 20, 0))))
+    assert rebuild(store) == ["vacuum"]
+    assert graphs(store) == [(7, 20)]
+    seal(store)
+    assert rebuild(store) == []
+
+
 def test_what_is_no_longer_asked_for_stays_and_does_no_harm() -> None:
     store = large()
     rebuild(store)
