@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -128,6 +128,30 @@ def _equal(values: list[Any], index: FieldIndex) -> Known:
     return exactly(index.entries.equal(values)) if values else NOTHING
 
 
+def sole_key(condition: FieldCondition, kind: PayloadSchemaType) -> Any:
+    """The one key that just the rows which fulfil the condition have in an index of this kind; None
+    where it asks for anything else than one value that has a place there."""
+    (part, *others) = parts_of(condition) or [None]
+    if others or not isinstance(part, MatchValue | MatchAny) or _asks_for_a_shape(condition):
+        return None
+    if kind is PayloadSchemaType.Uuid:
+        found = list(uuids_of(part) or ())
+    else:
+        keys, values = _EXACT.get(kind), _listed(part)
+        found = [keys.key(value) for value in values if keys and type(value) is keys.kind]
+        found = found if len(found) == len(values) else []
+    return found[0] if len(found) == 1 else None
+
+
+def _asks_for_a_shape(condition: FieldCondition) -> bool:
+    asked = (condition.values_count, condition.is_empty, condition.is_null)
+    return any(part is not None for part in asked)
+
+
+def _listed(part: MatchValue | MatchAny) -> Sequence[Any]:
+    return (part.value,) if isinstance(part, MatchValue) else part.value
+
+
 class _Keys(NamedTuple):
     """How a match's values are looked up in an index that holds every value of one type.
 
@@ -142,7 +166,7 @@ def _match(keys: _Keys) -> Tell:
     """The teller of MatchValue and MatchAny."""
 
     def told(part: MatchValue | MatchAny, index: FieldIndex) -> Known:
-        values = (part.value,) if isinstance(part, MatchValue) else part.value
+        values = _listed(part)
         found = [keys.key(value) for value in values if type(value) is keys.kind]
         if len(found) < len(values) or None in found:
             known = [key for key in found if key is not None]
@@ -184,7 +208,7 @@ def _or_foreign(sure: Truth, index: FieldIndex) -> Known:
 
 def _float_match(part: MatchValue | MatchAny, index: FieldIndex) -> Known:
     """An index of floats does not tell 1 from 1.0."""
-    values = (part.value,) if isinstance(part, MatchValue) else part.value
+    values = _listed(part)
     floats = [float(value) for value in values if type(value) is int]
     return Known(False, either(_equal(floats, index).maybe, _set("foreign", index)))
 
@@ -261,6 +285,11 @@ def _whole_text(part: MatchValue, index: FieldIndex) -> Known:
 _NAME = _Keys(str, str.encode)
 _INTEGER = _Keys(int, lambda value: value if value in INT64 else None)
 _BOOL = _Keys(bool, int)
+_EXACT: Final[dict[PayloadSchemaType, _Keys]] = {
+    PayloadSchemaType.Keyword: _NAME,
+    PayloadSchemaType.Integer: _INTEGER,
+    PayloadSchemaType.Bool: _BOOL,
+}
 
 _NO_NUMBERS: Final[dict[type, Tell]] = {RangeFloat: _foreign}
 _NO_TEXTS: Final[dict[type, Tell]] = dict.fromkeys(

@@ -331,7 +331,8 @@ class AcornSearchParams(Struct, frozen=True):
     """Walk a graph by the points that match a filter alone, reaching over those that do not.
 
     `enable`, where at least 0.05 and at most `max_selectivity` (0 to 1; None: 0.4) of the points
-    match. It is on where a search says nothing of it, but for graphs whose `payload_m` is 0.
+    match. It is on where a search says nothing of it, but for graphs whose `payload_m` is 0. In the
+    graph of a value these are shares of the points that have the value.
     """
 
     enable: bool = False

@@ -367,7 +367,8 @@ class Cardinality(Struct, frozen=True):
 class SegmentPlan(Struct, frozen=True):
     """How one segment was searched.
 
-    `way`: "scan" (all vectors), "scan of matches", "graph", "filtered graph", "left out"
+    `way`: "scan" (all vectors), "scan of matches", "graph", "filtered graph", "acorn" (by
+    the matching alone), "graph of a value", "acorn in the graph of a value", "left out"
     (indexed_only), "order", "order of matches", "text index", "sample", "ids". `points` lives
     here; `estimate` is what the indexes alone tell of the filter, `matches` how many points fulfil
     it in truth (both None without a filter, the latter also where not every point was looked at);

@@ -79,7 +79,7 @@ class KeywordIndexParams(_Params, frozen=True, tag="keyword", omit_defaults=True
     Every params struct has `memory` (the older `on_disk` is read where it is None): Cold and
     Cached map the index from its file, Pinned, the default, holds it in memory; and `nested`: the
     array whose objects count one by one, such as "offers" for the field "offers[].price".
-    `enable_hnsw` is kept and has no effect yet.
+    `enable_hnsw` False: the values get no graphs of their own (`HnswIndexConfig.payload_m`).
     """
 
     is_tenant: bool | None = None

@@ -83,8 +83,14 @@ class HnswIndexConfig(Struct, frozen=True):
     `full_scan_threshold` in KB of matching vectors up to which a filtered search scans.
     `max_indexing_threads` that build one graph (0: half of the processors, at least one).
     `memory` (default Cached) says where the graph lives; the older `on_disk` is read where it is
-    None. `payload_m` 0: a walk under a filter goes through all points, as with `acorn` disabled
-    (None or more: it steps over those that do not match, so that no further edges are needed).
+    None.
+    `payload_m` from 2 on builds graphs of values: each value of an indexed payload field (keyword,
+    integer, bool, UUID) whose points hold more than `full_scan_threshold` of a segment's vectors
+    has a graph of its own over these, with so many edges a node and the same `ef_construct`; a
+    filter that requires the value walks it. A point is in the graph of each of its values. With `m`
+    0 they are the only graphs, as for tenants that are only searched one by one. None (the default)
+    builds none: a walk under a filter steps over points that do not match. 0 turns that off too: it
+    goes through all points, as with `acorn` disabled.
     `inline_storage` (False) keeps copies of quantized and original vectors beside the links of a
     graph: for one that is read from a disk (`memory` Cold), where a hop then is one read. It takes
     effect for dense vectors that are quantized; the graph's file grows by an original and about

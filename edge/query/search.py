@@ -21,7 +21,9 @@ from edge.model.filter import Filter
 from edge.model.query import AcornSearchParams
 from edge.query.asked import Asked
 from edge.query.deadline import Deadline
+from edge.query.of_a_value import graph_of_a_value
 from edge.query.trace import NO_TRACE, Note, Trace
+from edge.segment.value_graphs import ValueGraph
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.block import Matrix, Offsets
 from edge.vectors.column import Absent, RowsColumn
@@ -189,6 +191,15 @@ class Way(NamedTuple):
     matches: Offsets | None = None
     """what is compared one by one (None: nothing is)"""
     acorn: bool = False
+    members: Offsets | None = None
+    """the rows that the graph is over, those of a value (None: all)"""
+
+    @property
+    def name(self) -> str:
+        """What a note calls a walk under a filter."""
+        if self.members is None:
+            return "acorn" if self.acorn else "filtered graph"
+        return "acorn in the graph of a value" if self.acorn else "graph of a value"
 
     def rows(self, leaf: Leaf) -> Rows:
         """Return what is compared."""
@@ -231,11 +242,14 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
     `check` between blocks of rows."""
     column: Any = view.column(leaf.name)
     graph = view.graph(leaf.name)
-    if isinstance(column, Absent) or (graph is None and _is_left_out(view, leaf)):
+    of_value = None if leaf.filter is None else graph_of_a_value(view, leaf.name, leaf.filter)
+    if isinstance(column, Absent) or (
+        graph is None and of_value is None and _is_left_out(view, leaf)
+    ):
         note.way = "left out"
         return None
     small = view.quantized(leaf.name) if leaf.use_small and not leaf.exact else None
-    graph = None if leaf.exact else graph
+    graph, of_value = (None, None) if leaf.exact else (graph, of_value)
     allowed = view.allowed(leaf.name)
     if leaf.filter is None:
         note.way = "scan" if graph is None else "graph"
@@ -244,13 +258,31 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
     found = matches(leaf.filter, view, among, check)
     note.filtered(leaf.filter, found)
     count = bits.count(found, view.watermark)
-    way = Way(column, small, graph, found)
-    acorn = not way.is_beside and _reaches_over(leaf, count / max(1, view.live_count))
-    if graph is None or _is_scanned(count, view, leaf, acorn):
+    way = _walk_to(found, count, view, Way(column, small, graph, found), leaf, of_value)
+    if way is None:
         note.way = "scan of matches"
         return Way(column, small, None, found, bits.to_offsets(found, view.watermark))
-    note.way = "acorn" if acorn else "filtered graph"
-    return way._replace(acorn=acorn)
+    note.way = way.name
+    return way
+
+
+def _walk_to(
+    found: Bits, count: int, view: SegmentView, way: Way, leaf: Leaf, of_value: ValueGraph | None
+) -> Way | None:
+    """Return how so many rows that were found are walked to; None: they are better compared one by
+    one. Among the rows of a value they are a greater share than among all, so that no walk through
+    the graph of all is shorter."""
+    among = view.live_count
+    if of_value is not None:
+        among = len(of_value.members)
+        allowed = None if count == among else found
+        way = way._replace(graph=of_value.graph, allowed=allowed, members=of_value.members)
+    if way.graph is None:
+        return None
+    goes_by_all = way.allowed is None or way.is_beside
+    way = way._replace(acorn=not goes_by_all and _reaches_over(leaf, count / max(1, among)))
+    times = ACORN_COST if way.acorn else among / max(1, count)
+    return None if _is_scanned(count, view, leaf, times) else way
 
 
 def rescored(view: SegmentView, way: Way, leaf: Leaf, found: Found, deadline: Deadline) -> Found:
@@ -269,13 +301,13 @@ def _reaches_over(leaf: Leaf, selectivity: float) -> bool:
     return LEAST_ACORN_SELECTIVITY <= selectivity <= most
 
 
-def _is_scanned(count: int, view: SegmentView, leaf: Leaf, acorn: bool) -> bool:
+def _is_scanned(count: int, view: SegmentView, leaf: Leaf, times: float) -> bool:
     """Whether that many matches are better compared one by one: because the config says so, or
-    because a walk, which has to pass by the others or to step over them, would take longer."""
+    because a walk would take longer, which takes so many times what one without a filter takes, as
+    it has to pass by the others or to step over them."""
     size = bytes_a_point(view, leaf.name)
     if count * size <= leaf.full_scan_bytes:
         return True
-    times = ACORN_COST if acorn else view.live_count / max(1, count)
     return scan_cost(count, size) < walk_cost(leaf.ef, size) * times
 
 
@@ -321,6 +353,7 @@ def walk(view: SegmentView, graph: hnsw.Graph, way: Way, leaf: Leaf) -> Found:
         final=final,
         beside=way.is_beside,
         ahead=way.rows_ahead,
+        members=way.members,
     )
     return Found(view, offsets, distances)
 

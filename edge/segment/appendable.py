@@ -22,6 +22,7 @@ from edge.payload.field_index import FieldIndex, GrowingIndex, top_keys
 from edge.payload.storage import GrowingPayloads
 from edge.segment.id_tracker import IdTracker
 from edge.segment.rows import RowBlock
+from edge.segment.value_graphs import ValueGraphs
 from edge.vectors.column import GrowingColumn, VectorKey, growing, no_rows
 from edge.vectors.quantized_column import Quantized
 from edge_kernels.hnsw import Graph
@@ -48,6 +49,7 @@ class AppendableSegment:
         self.vectors: dict[VectorKey, GrowingColumn] = {}
         self.graphs: dict[VectorKey, Graph] = {}
         self.quantized: dict[VectorKey, Quantized] = {}
+        self.value_graphs: dict[VectorKey, ValueGraphs] = {}
         self._params: dict[VectorKey, VectorParams] = {}
         self.hold(vectors)
         self._fields: dict[str, GrowingIndex] = {}

@@ -22,15 +22,18 @@ from edge.disk.manifest import SegmentEntry
 from edge.disk.storage import Storage
 from edge.errors import StorageFault
 from edge.model.choice import Memory
-from edge.model.schema import Schema
+from edge.model.schema import NO_SCHEMA, Schema
+from edge.payload.field_index import FieldIndex
 from edge.segment.id_tracker import IdTracker
 from edge.segment.immutable import (
     FieldFile,
     ImmutableSegment,
+    made_role,
     vector_keys,
     with_fields,
 )
 from edge.segment.indexing import IndexPlan, Pulse
+from edge.segment.value_graphs import ValueGraphs, fields_with_graphs, is_made_by
 from edge.segment.view import Segment, SegmentView
 from edge.segment.writer import Request, SegmentWriter
 from edge.vectors.block import Offsets
@@ -80,8 +83,14 @@ def _build(
     for place, (key, params) in enumerate(asked.vectors.items()):
         memory = asked.settings.memory.get(key.name, Memory.Cached)
         columns[key] = writer.column(place, key, params, memory, gathered)
-        writer.index(place, key, columns[key], None, asked, number, graphs, quantized)
     indexes = writer.fields(asked.schema, gathered, number)
+    value_graphs: dict[VectorKey, ValueGraphs] = {}
+    for place, (key, column) in enumerate(columns.items()):
+        writer.index(place, key, column, None, asked, number, graphs, quantized)
+        small = quantized.get(key)
+        found = writer.values(place, key, column, None, asked, number, small, indexes)
+        if found is not None:
+            value_graphs[key] = found
     segment = ImmutableSegment(
         number,
         writer.entry(),
@@ -91,6 +100,7 @@ def _build(
         columns,
         graphs,
         quantized,
+        value_graphs,
         indexes,
     )
     return Built(segment, _moves(sources, live))
@@ -108,29 +118,84 @@ def add_indexes(
     not as asked for are new. `job` is a number that no file of it was named by."""
     writer = SegmentWriter(storage, source.number, source.entry.rows, pulse)
     graphs, quantized = dict(source.graphs), dict(source.quantized)
+    value_graphs = dict(source.value_graphs)
+    indexes = _indexes_of(source, asked.schema)
     with writer.removing_on_failure():
         for place, key in enumerate(vector_keys(source.entry)):
-            if key in source.vectors and not is_as_planned(source, key, asked.plans):
-                column = source.vectors[key]
+            plan = asked.plans.get(key)
+            if plan is None or key not in source.vectors:
+                continue
+            column, known = source.vectors[key], source.value_graphs.get(key)
+            is_whole = _is_searched_as_planned(source, key, plan)
+            if not is_whole:
                 graphs.pop(key, None)
                 quantized.pop(key, None)
+                value_graphs.pop(key, None)
                 writer.index(place, key, column, view.deleted, asked, job, graphs, quantized)
-    entry = _with_indexes(source, writer.entry(), graphs, quantized)
-    segment = dataclasses.replace(source, entry=entry, graphs=graphs, quantized=quantized)
+                known = known if _has_small_form_of(source, key, plan) else None
+            if not is_whole or not _has_values_as_planned(source, key, plan, asked.schema):
+                small = quantized.get(key)
+                found = writer.values(
+                    place, key, column, view.deleted, asked, job, small, indexes, known
+                )
+                if found is not None:
+                    value_graphs[key] = found
+    entry = _with_indexes(source, writer.entry(), graphs, quantized, value_graphs)
+    segment = dataclasses.replace(
+        source, entry=entry, graphs=graphs, quantized=quantized, value_graphs=value_graphs
+    )
     return Built(segment, [np.arange(view.watermark, dtype=np.int64)])
 
 
-def is_as_planned(segment: Segment, key: VectorKey, plans: Mapping[VectorKey, IndexPlan]) -> bool:
-    """Whether what the vector is indexed by is what the plan asks for. (An index that nobody asks
-    for any more stays: it does no harm, and a threshold that rises and falls builds none twice.)"""
+def _indexes_of(source: ImmutableSegment, schema: Schema) -> dict[str, FieldIndex]:
+    """Return the field indexes of a segment that are as the schema says."""
+    found = {path: source.index(path, field, source.entry.rows) for path, field in schema.items()}
+    return {path: index for path, index in found.items() if index is not None}
+
+
+def is_as_planned(
+    segment: Segment,
+    key: VectorKey,
+    plans: Mapping[VectorKey, IndexPlan],
+    schema: Schema = NO_SCHEMA,
+) -> bool:
+    """Whether what the vector is indexed by is what the plan asks for, under the schema. (An index
+    that nobody asks for any more stays: it does no harm, and a threshold that rises and falls
+    builds none twice.)"""
     plan = plans.get(key)
-    if plan is None:
+    return plan is None or (
+        _is_searched_as_planned(segment, key, plan)
+        and _has_values_as_planned(segment, key, plan, schema)
+    )
+
+
+def _has_values_as_planned(
+    segment: Segment, key: VectorKey, plan: IndexPlan, schema: Schema
+) -> bool:
+    """Whether the values of all field indexes that the segment has, as the schema says, have their
+    graphs. (What it has not yet it gets first; a tail gets all when it is built.)"""
+    if plan.values is None:
         return True
-    graph, small = segment.graphs.get(key), segment.quantized.get(key)
+    known = segment.value_graphs.get(key)
+    return all(
+        known is not None and is_made_by(known, plan.values) and known.covers(path, field)
+        for path, field in fields_with_graphs(schema).items()
+        if segment.entry is None or segment.index(path, field, 0) is not None
+    )
+
+
+def _is_searched_as_planned(segment: Segment, key: VectorKey, plan: IndexPlan) -> bool:
+    """Whether the graph over all rows and the small form are what the plan asks for."""
+    graph = segment.graphs.get(key)
     if plan.graph is not None:
         wanted = plan.graph.m, plan.graph.ef_construct, plan.graph.inline
         if graph is None or (graph.m, graph.ef_construct, graph.inline is not None) != wanted:
             return False
+    return _has_small_form_of(segment, key, plan)
+
+
+def _has_small_form_of(segment: Segment, key: VectorKey, plan: IndexPlan) -> bool:
+    small = segment.quantized.get(key)
     return (None if small is None else small.config) == plan.quantization
 
 
@@ -139,15 +204,23 @@ def _with_indexes(
     new: SegmentEntry,
     graphs: Mapping[VectorKey, Graph],
     quantized: Mapping[VectorKey, Quantized],
+    value_graphs: Mapping[VectorKey, ValueGraphs],
 ) -> SegmentEntry:
     """Return the source's entry with the files of these indexes and of no others."""
     roles = set()
     for place, key in enumerate(vector_keys(source.entry)):
+        values = value_graphs.get(key)
         roles |= {f"graph-{place}"} if key not in graphs else set()
         roles |= {f"quantized-{place}"} if key not in quantized else set()
-    every = {**source.entry.files, **new.files}
-    kept = {role: file for role, file in every.items() if role not in roles}
-    return msgspec.structs.replace(source.entry, files=kept, meta={**source.entry.meta, **new.meta})
+        roles |= {f"values-{place}"} if values is None or not values.graphs else set()
+        roles |= {made_role(place)} if values is None else set()
+    files = {**source.entry.files, **new.files}
+    meta = {**source.entry.meta, **new.meta}
+    return msgspec.structs.replace(
+        source.entry,
+        files={role: file for role, file in files.items() if role not in roles},
+        meta={role: known for role, known in meta.items() if role not in roles},
+    )
 
 
 def add_fields(

@@ -33,6 +33,7 @@ from edge.model.schema import IndexedField, Schema, decode_field, encode_field, 
 from edge.model.vector_params import EdgeSparseVectorParams, VectorParams
 from edge.payload.field_index import FieldIndex, GrowingIndex, built_index
 from edge.segment.id_tracker import IdTracker
+from edge.segment.value_graphs import Made, ValueGraphs, made_of, value_graphs_of
 from edge.vectors.column import Column, VectorKey
 from edge.vectors.dense import BuiltDense
 from edge.vectors.form import Form, form_of
@@ -59,6 +60,7 @@ class ImmutableSegment:
     vectors: dict[VectorKey, Column]
     graphs: dict[VectorKey, Graph]
     quantized: dict[VectorKey, Quantized]
+    value_graphs: dict[VectorKey, ValueGraphs]
     fields: dict[str, FieldIndex]
 
     def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
@@ -90,6 +92,7 @@ def load_segment(
     columns: dict[VectorKey, Column] = {}
     graphs: dict[VectorKey, Graph] = {}
     quantized: dict[VectorKey, Quantized] = {}
+    value_graphs: dict[VectorKey, ValueGraphs] = {}
     for place, key in enumerate(vector_keys(entry)):
         params = vectors.get(key)
         if params is not None:
@@ -100,6 +103,9 @@ def load_segment(
                 graphs[key] = load_graph(storage, entry, place, memory)
             if f"quantized-{place}" in entry.files:
                 quantized[key] = load_quantized(storage, entry, place, column)
+            if made_role(place) in entry.meta:
+                memory = settings.graph_memory[key.name]
+                value_graphs[key] = load_value_graphs(storage, entry, place, memory)
             if key in graphs and not is_inline_of(graphs[key], column, quantized.get(key)):
                 name = _file(entry, f"graph-{place}").name
                 raise CorruptData("copies of other rows than the segment's", name)
@@ -113,6 +119,7 @@ def load_segment(
         columns,
         graphs,
         quantized,
+        value_graphs,
         indexes,
     )
     return segment, load_tombstones(storage, entry)
@@ -161,7 +168,7 @@ def without_files_of(entry: SegmentEntry, kept: Collection[VectorKey]) -> Segmen
     return msgspec.structs.replace(entry, files=files) if gone else entry
 
 
-COLUMN_ROLES = ("vectors", "missing", "graph", "quantized")
+COLUMN_ROLES = ("vectors", "missing", "graph", "quantized", "values")
 """What a vector's files are, each with the vector's place behind it."""
 
 
@@ -339,6 +346,34 @@ def checked_graph(arrays: Mapping[str, NDArray[Any]], rows: int) -> Graph:
     """Return the graph of these arrays over so many rows. ValueError where it is none."""
     lists = next((arrays[name] for name in ("lists0", "links0") if name in arrays), None)
     return Graph.from_arrays(arrays, rows, 0 if lists is None else ahead_of(lists))
+
+
+def made_role(place: int) -> str:
+    """Return where `meta` says what the graphs of values were made with."""
+    return f"values-{place}-made"
+
+
+def load_value_graphs(
+    storage: Storage, entry: SegmentEntry, place: int, memory: Memory
+) -> ValueGraphs:
+    """Read the graphs of values back, checked; without a file there was no large value."""
+    role = f"values-{place}"
+    name = entry.files[role].name if role in entry.files else MANIFEST
+    try:
+        made = made_of(entry.meta[made_role(place)])
+        if role not in entry.files:
+            return ValueGraphs(made)
+        arrays = read_laid_out(storage, entry, role, memory)
+        return built_value_graphs(made, arrays, entry.rows)
+    except ValueError as error:
+        raise CorruptData(f"{role} of segment {entry.id}: {error!r}", name) from error
+
+
+def built_value_graphs(made: Made, arrays: Mapping[str, NDArray[Any]], rows: int) -> ValueGraphs:
+    """Return the graphs of these arrays, over some of so many rows. Raises ValueError or
+    CorruptData where they are none."""
+    links = arrays.get("links0")
+    return value_graphs_of(made, arrays, rows, 0 if links is None else ahead_of(links))
 
 
 # -- field indexes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +47,22 @@ class GraphPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ValuesPlan:
+    """How graphs of the values of payload fields are to be built, and for which: those whose rows
+    hold more than so many bytes of the vector. (Fewer are compared one by one.)"""
+
+    graph: GraphPlan
+    more_than: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """What searching one vector is to be made fast by: a graph, a small form, both or none."""
+    """What searching one vector is to be made fast by: a graph, a small form, graphs of the values
+    of payload fields; any of them, or none."""
 
     graph: GraphPlan | None = None
     quantization: QuantizationConfig | None = None
+    values: ValuesPlan | None = None
 
 
 def build_graph(
@@ -66,8 +78,32 @@ def build_graph(
     rows apart as well as what the walk compares: by its own where it has them, else by some that
     are made for it and let go.
     """
+    return graph_over(rows_to_link(column, small, absent, pulse), absent, plan, pulse)
+
+
+class Linked(NamedTuple):
+    """What the nodes of a graph are linked by: a row for each point, and what kernels call it."""
+
+    rows: Matrix
+    code: int
+    kept: object
+    """holds the memory that rows of a MULTI code point to"""
+
+
+def rows_to_link(
+    column: BuiltDense | BuiltMulti, small: Quantized | None, absent: Bits | None, pulse: Pulse
+) -> Linked:
+    """Return what a graph of this column is linked by."""
     linked = small if small is None or _is_bytes(small) else _in_bytes(column, absent, pulse)
-    rows, code = _rows_to_link(column, linked)
+    if linked is not None:
+        return Linked(next(linked.chunks(len(linked.matrix)))[1], linked.code, linked)
+    chunks = list(column.chunks(_points(column)))
+    return Linked(chunks[0][1] if chunks else column.matrix, column.form.code, column)
+
+
+def graph_over(linked: Linked, absent: Bits | None, plan: GraphPlan, pulse: Pulse) -> Graph:
+    """Build the graph of these rows, without those that are absent."""
+    rows, code, _kept = linked
     count = len(rows)
     builder = Builder(
         code, rows, count, plan.m, plan.ef_construct, absent, seed=count, threads=plan.threads
@@ -119,13 +155,6 @@ def _is_bytes(small: Quantized) -> bool:
 def _in_bytes(column: BuiltDense | BuiltMulti, absent: Bits | None, pulse: Pulse) -> Quantized:
     starts = column.starts if isinstance(column, BuiltMulti) else None
     return Quantized(BYTES, *quantize(BYTES, column, absent, pulse), starts)
-
-
-def _rows_to_link(column: BuiltDense | BuiltMulti, linked: Quantized | None) -> tuple[Matrix, int]:
-    if linked is not None:
-        return next(linked.chunks(len(linked.matrix)))[1], linked.code
-    chunks = list(column.chunks(_points(column)))
-    return (chunks[0][1] if chunks else column.matrix), column.form.code
 
 
 def _points(column: BuiltDense | BuiltMulti) -> int:

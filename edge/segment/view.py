@@ -28,6 +28,7 @@ from edge.model.vector_params import VectorParams
 from edge.payload.field_index import FieldIndex
 from edge.payload.storage import PayloadColumn
 from edge.segment.id_tracker import IdRows, IdTracker, Places
+from edge.segment.value_graphs import ValueGraphs
 from edge.vectors.block import Offsets
 from edge.vectors.column import ABSENT, Column, VectorKey
 from edge.vectors.dense import BuiltDense, GrowingDense
@@ -88,6 +89,11 @@ class Segment(Protocol):
     @property
     def quantized(self) -> Mapping[VectorKey, Quantized]:
         """The small forms of columns; none in the tail."""
+        ...
+
+    @property
+    def value_graphs(self) -> Mapping[VectorKey, ValueGraphs]:
+        """The HNSW graphs of the values of payload fields; none in the tail."""
         ...
 
     def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
@@ -205,6 +211,10 @@ class SegmentView:
     def graph(self, name: str) -> Graph | None:
         """Return the graph over the vectors of this name, if there is one."""
         return self.segment.graphs.get(self.names[name])
+
+    def value_graphs(self, name: str) -> ValueGraphs | None:
+        """Return the graphs of values over the vectors of this name, if there are any."""
+        return self.segment.value_graphs.get(self.names[name])
 
     def quantized(self, name: str) -> Quantized | None:
         """Return the small form of the vectors of this name, if there is one."""

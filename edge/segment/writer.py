@@ -35,11 +35,21 @@ from edge.segment.immutable import (
     built_multi,
     built_quantized,
     built_sparse,
+    built_value_graphs,
     checked_graph,
+    made_role,
     placed,
     write_field,
 )
-from edge.segment.indexing import ROWS_A_SLICE, GraphPlan, IndexPlan, Pulse, build_graph, quantize
+from edge.segment.indexing import (
+    ROWS_A_SLICE,
+    GraphPlan,
+    IndexPlan,
+    Pulse,
+    build_graph,
+    quantize,
+)
+from edge.segment.value_graphs import ValueGraphs, build_value_graphs, packed
 from edge.segment.view import SegmentView
 from edge.vectors.block import Matrix, Offsets, Ragged, Stored, joined
 from edge.vectors.column import Absent, Column, VectorKey
@@ -334,6 +344,32 @@ class SegmentWriter:
         for block in blocks:
             self._pulse(1.0)
             yield block
+
+    def values(
+        self,
+        place: int,
+        key: VectorKey,
+        column: Column,
+        deleted: Bits | None,
+        asked: Request,
+        job: int,
+        small: Quantized | None,
+        indexes: Mapping[str, FieldIndex],
+        known: ValueGraphs | None = None,
+    ) -> ValueGraphs | None:
+        """Make the graphs of values that are planned for a column, but for those that are known,
+        and write all; None where none are planned."""
+        plan = asked.plans.get(key)
+        if plan is None or plan.values is None or not isinstance(column, BuiltDense | BuiltMulti):
+            return None
+        absent = _either(deleted, column.missing(self._rows))
+        found = build_value_graphs(column, small, absent, indexes, plan.values, known, self._pulse)
+        self._meta[made_role(place)] = found.made.plain()
+        if not found.graphs:
+            return found
+        memory = asked.settings.graph_memory[key.name]
+        arrays, _ = self._packed(f"values-{place}", job, packed(found), memory)
+        return built_value_graphs(found.made, arrays, self._rows)
 
     def fields(self, schema: Schema, gathered: Gathered, job: int) -> dict[str, FieldIndex]:
         """Read the payloads once, and write an index of each field."""

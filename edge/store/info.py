@@ -51,7 +51,19 @@ def _having(path: str, view: SegmentView) -> int:
 def _indexed(view: ShardView) -> int:
     return sum(
         part.count_of(name)
+        if part.graph(name) is not None or name in view.config.sparse_vectors
+        else _in_value_graphs(part, name)
         for part in view.segments
         for name in view.config.names()
-        if part.graph(name) is not None or name in view.config.sparse_vectors
     )
+
+
+def _in_value_graphs(view: SegmentView, name: str) -> int:
+    """Count the live points that are in the graph of any payload value."""
+    made = view.value_graphs(name)
+    if made is None:
+        return 0
+    rows = bits.zeros(view.watermark)
+    for graph in made.graphs.values():
+        bits.set_bits(rows, graph.members)
+    return bits.count(rows & view.live_bits(), view.watermark)

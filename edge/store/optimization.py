@@ -5,7 +5,8 @@ Thresholds and meanings are Qdrant's:
   `deleted_threshold` are dead is rewritten without them;
 - *index*: a segment whose vectors of one name take more than `indexing_threshold` kilobytes gets
   a graph, a small form or both, as is asked; whatever else has neither is merged into the same
-  build, up to `max_segment_size`;
+  build, up to `max_segment_size`; what only lacks graphs of payload values (those of a field that
+  was indexed later, say) gets these where it lies;
 - *fields*: a built segment whose field indexes are not those of the schema gets the ones that it
   lacks, where it lies, and loses the others;
 - *merge*: when there are more segments than `default_segment_number` (0: one for each processor,
@@ -36,7 +37,7 @@ from edge.model.vector_params import (
 )
 from edge.segment.builder import Built, add_fields, add_indexes, build_segment, is_as_planned
 from edge.segment.immutable import ImmutableSegment
-from edge.segment.indexing import GraphPlan, IndexPlan, Pulse
+from edge.segment.indexing import GraphPlan, IndexPlan, Pulse, ValuesPlan
 from edge.segment.view import SegmentView, ShardView
 from edge.segment.writer import Request
 from edge.vectors.block import Offsets
@@ -127,7 +128,14 @@ def _plan_of(
         single = small is not None and params.multivector_config is None
         inline = single and bool(hnsw.inline_storage)
         graph = GraphPlan(hnsw.m, max(1, hnsw.ef_construct), indexing_threads(hnsw), inline)
-    return IndexPlan(graph, small)
+    return IndexPlan(graph, small, _values_plan_of(hnsw))
+
+
+def _values_plan_of(hnsw: HnswIndexConfig) -> ValuesPlan | None:
+    if not hnsw.payload_m:
+        return None
+    graph = GraphPlan(hnsw.payload_m, max(1, hnsw.ef_construct), indexing_threads(hnsw))
+    return ValuesPlan(graph, hnsw.full_scan_threshold * KILOBYTE)
 
 
 def plan(view: ShardView, schema: Schema | None = None) -> Plan | None:
@@ -135,11 +143,13 @@ def plan(view: ShardView, schema: Schema | None = None) -> Plan | None:
     it is not the view's."""
     segments = [segment for segment in view.segments if segment.watermark]
     vectors, settings = view.keys(), view.settings
-    for rule in (_vacuum, _index, _merge):
-        found = rule(segments, vectors, settings)
-        if found is not None:
-            return found
-    return fields(view, view.schema if schema is None else schema)
+    newest = view.schema if schema is None else schema
+    return (
+        _vacuum(segments, vectors, settings)
+        or _index(segments, vectors, settings, newest)
+        or _merge(segments, vectors, settings)
+        or fields(view, newest)
+    )
 
 
 def fields(view: ShardView, schema: Schema) -> Plan | None:
@@ -176,9 +186,12 @@ def _vacuum(
 
 
 def _index(
-    segments: Sequence[SegmentView], vectors: Mapping[VectorKey, VectorParams], settings: Settings
+    segments: Sequence[SegmentView],
+    vectors: Mapping[VectorKey, VectorParams],
+    settings: Settings,
+    schema: Schema,
 ) -> Plan | None:
-    plain = [view for view in segments if not _is_indexed(view, vectors, settings)]
+    plain = [view for view in segments if not _is_indexed(view, vectors, settings, schema)]
     if not plain:
         return None
     if not _is_bare(plain[0]):  # what it has is not as the settings are now
@@ -190,18 +203,26 @@ def _index(
 
 def _is_bare(view: SegmentView) -> bool:
     """Whether the segment has nothing that took long to make. (With m 0 a small form is all.)"""
-    return not view.segment.graphs and not view.segment.quantized
+    segment = view.segment
+    return not (
+        segment.graphs
+        or segment.quantized
+        or any(values.graphs for values in segment.value_graphs.values())
+    )
 
 
 def _is_indexed(
-    view: SegmentView, vectors: Mapping[VectorKey, VectorParams], settings: Settings
+    view: SegmentView,
+    vectors: Mapping[VectorKey, VectorParams],
+    settings: Settings,
+    schema: Schema,
 ) -> bool:
     """Whether the segment has the graphs and small forms that its size asks for, as the settings
-    are now."""
+    are now, and the graphs of values of the field indexes that it has."""
     if view.segment.entry is None and _has_many_sparse(view, vectors, settings):
         return False  # what is built has an inverted index
     plans = wanted_indexes([view], vectors, settings)
-    return all(is_as_planned(view.segment, key, plans) for key in plans)
+    return all(is_as_planned(view.segment, key, plans, schema) for key in plans)
 
 
 def _has_many_sparse(

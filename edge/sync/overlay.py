@@ -27,6 +27,7 @@ from edge.model.schema import IndexedField
 from edge.payload.field_index import FieldIndex
 from edge.payload.storage import PayloadColumn
 from edge.segment.id_tracker import IdRows, IdTracker
+from edge.segment.value_graphs import ValueGraphs
 from edge.segment.view import Segment, SegmentView, ShardView
 from edge.sync.touched import Touched
 from edge.vectors.block import Offsets
@@ -271,6 +272,11 @@ class Renamed:
     def quantized(self) -> Mapping[VectorKey, Quantized]:
         """See Segment."""
         return self._by_key(self._segment.quantized)
+
+    @property
+    def value_graphs(self) -> Mapping[VectorKey, ValueGraphs]:
+        """See Segment."""
+        return self._by_key(self._segment.value_graphs)
 
     def index(self, path: str, field: IndexedField, watermark: int) -> FieldIndex | None:
         """See Segment."""

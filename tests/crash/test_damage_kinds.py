@@ -23,9 +23,10 @@ from edge.model.quantization import (
     ScalarType,
     TurboQuantQuantizationConfig,
 )
+from edge.model.schema import PayloadSchemaType
 from edge.segment.builder import build_segment
 from edge.segment.immutable import ImmutableSegment, load_segment
-from edge.segment.indexing import GraphPlan, IndexPlan
+from edge.segment.indexing import GraphPlan, IndexPlan, ValuesPlan
 from edge.segment.view import ShardView
 from edge.store.store import Store, Submission
 from tests.disk.damage import Damage, flips, moved, zeroed
@@ -37,7 +38,9 @@ LARGEST = 40 << 10
 
 GRAPH, INLINE = GraphPlan(4, 16), GraphPlan(4, 16, inline=True)
 PLANS = {
-    "half": IndexPlan(INLINE, ScalarQuantizationConfig(ScalarType.Int8)),
+    "half": IndexPlan(
+        INLINE, ScalarQuantizationConfig(ScalarType.Int8), ValuesPlan(GraphPlan(2, 16))
+    ),
     "bytes": IndexPlan(GRAPH),
     "turbo16": IndexPlan(None, BinaryQuantizationConfig()),
     "many": IndexPlan(GRAPH, TurboQuantQuantizationConfig()),
@@ -48,7 +51,10 @@ PLANS = {
 def segment() -> tuple[Image, SegmentEntry, ShardView]:
     """The files of one segment of six points, its entry, and the shard that it was built of."""
     storage = SimulatedStorage()
-    shard = after(start(config()), UpdateOperation.upsert_points([point(n, n) for n in range(6)]))
+    index = UpdateOperation.create_field_index("same", PayloadSchemaType.Bool)
+    points = [point(n, n) for n in range(6)]
+    same = UpdateOperation.set_payload([each.id for each in points], {"same": True})
+    shard = after(start(config()), index, UpdateOperation.upsert_points(points), same)
     made = build_segment(storage, 3, shard.segments, asked(shard, PLANS), silent)
     return storage.image(), made.segment.entry, shard
 
@@ -63,13 +69,16 @@ def load(image: Image) -> ImmutableSegment:
 
 @cache
 def names() -> tuple[str, ...]:
-    return tuple(sorted(file.name for file in segment()[1].files.values()))
+    """The files that have to be whole: field indexes are left out where they are not."""
+    files = segment()[1].files.items()
+    return tuple(sorted(file.name for role, file in files if not role.startswith("field-")))
 
 
 def test_the_segment_has_everything() -> None:
     image, entry, _ = segment()
     roles = {role.rstrip("0123456789") for role in entry.files}
     assert roles >= {"ids", "versions", "payload", "vectors-", "missing-", "graph-", "quantized-"}
+    assert "values-" in roles
     assert {f"vectors-{place}" for place in range(len(NAMES))} <= set(entry.files)
     assert sum("graph" in role for role in entry.files) == 3
     assert sum("quantized" in role for role in entry.files) == 3

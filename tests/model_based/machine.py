@@ -106,9 +106,13 @@ class Options(NamedTuple):
     quantization: QuantizationConfig = NoQuantization()
     memory: Memory | None = None
     inline: bool = False
+    payload_m: int | None = None
 
     def hnsw(self) -> HnswIndexConfig:
-        return HnswIndexConfig(self.m, 64, full_scan_threshold=1, inline_storage=self.inline)
+        threshold = 1 if self.payload_m is None else 0  # below it no value has a graph
+        return HnswIndexConfig(
+            self.m, 64, threshold, payload_m=self.payload_m, inline_storage=self.inline
+        )
 
     def optimizers(self) -> EdgeOptimizersConfig:
         return EdgeOptimizersConfig(
@@ -157,6 +161,7 @@ options = st.builds(
     ),
     memory=st.sampled_from([None, None, Memory.Cold]),
     inline=st.booleans(),
+    payload_m=st.sampled_from([None, None, 2, 3]),
 )
 BEGINNING = {**PLAIN, **KINDS}
 """The vectors that a shard is made with."""
