@@ -20,6 +20,7 @@ from benchmarks import (
     queries,
     snapshots,
     tasks,
+    tenants,
     vectors,
 )
 from benchmarks.engines import EF_CONSTRUCT, ENGINES, Edgeshard, Engine, M, Qdrant
@@ -32,6 +33,7 @@ GROUPS = (
     "build",
     "latency",
     "payload",
+    "tenants",
     "memory",
     "loop",
     "endpoints",
@@ -92,6 +94,7 @@ def groups(
         "build": build,
         "latency": lambda: tasks.latency(engines, dataset, sizes, folder, results),
         "payload": lambda: payload.payload(engines, dataset, sizes, folder, results),
+        "tenants": lambda: tenants.tenants(engines, dataset, sizes, folder, results),
         "memory": lambda: fresh.memory(engines, dim, sizes, folder, results),
         "loop": lambda: fresh.pauses(engines, sizes, folder, results),
         "vectors": lambda: vectors.vectors(engines, sizes, folder, results),
