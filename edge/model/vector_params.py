@@ -88,7 +88,8 @@ class HnswIndexConfig(Struct, frozen=True):
     integer, bool, UUID) whose points hold more than `full_scan_threshold` of a segment's vectors
     has a graph of its own over these, with so many edges a node and the same `ef_construct`; a
     filter that requires the value walks it. A point is in the graph of each of its values. With `m`
-    0 they are the only graphs, as for tenants that are only searched one by one. None (the default)
+    0 they are the only graphs, as for tenants that are searched one by one; any other search scans
+    what matches. None (the default)
     builds none: a walk under a filter steps over points that do not match. 0 turns that off too: it
     goes through all points, as with `acorn` disabled.
     `inline_storage` (False) keeps copies of quantized and original vectors beside the links of a

@@ -135,7 +135,7 @@ def build_value_graphs(
     graphs: dict[tuple[str, Key], ValueGraph] = {}
     missing: list[_Large] = []
     for path, index in wanted.items():
-        for large in _large_values(path, index, column, absent, plan):
+        for large in _large_values(path, index, column, absent, plan, pulse):
             there = None if known is None else _reused(known, large, index, plan)
             if there is None:
                 missing.append(large)
@@ -162,12 +162,14 @@ def _large_values(
     column: BuiltDense | BuiltMulti,
     absent: Bits | None,
     plan: ValuesPlan,
+    pulse: Pulse,
 ) -> Iterator[_Large]:
     """Yield the values whose rows hold more than the plan says, and are more than the neighbours of
     a node: of fewer each is every other's neighbour, and a walk is a scan."""
     counted = index.entries.counts(None)
     least = 2 * plan.graph.m + 1
     for place in np.flatnonzero(counted.counts >= least).tolist():
+        pulse(0.0)
         key = counted.key(place)
         members = np.unique(index.entries.of_name(key))
         if absent is not None:
