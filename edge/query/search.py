@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DeadlineExceeded
-from edge.filter.mask import matches
 from edge.model.filter import Filter
 from edge.model.query import AcornSearchParams
 from edge.query.asked import Asked
 from edge.query.deadline import Deadline
+from edge.query.narrowed import Narrowed, narrowed
 from edge.query.of_a_value import graph_of_a_value
 from edge.query.trace import NO_TRACE, Note, Trace
-from edge.segment.value_graphs import ValueGraph
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.block import Matrix, Offsets
 from edge.vectors.column import Absent, RowsColumn
@@ -31,7 +30,7 @@ from edge.vectors.dense import BuiltDense
 from edge.vectors.form import Form, Query
 from edge.vectors.missing import Bits
 from edge.vectors.quantized_column import Quantized
-from edge_kernels import bits, hnsw, scan
+from edge_kernels import hnsw, scan
 from edge_kernels.rows import ask_for
 
 ROWS_A_BLOCK = 16_384
@@ -241,42 +240,34 @@ def way_of(view: SegmentView, leaf: Leaf, check: Callable[[], None], note: Note)
     """Return how a segment is searched; None: it is left out. The filter is evaluated here, with
     `check` between blocks of rows."""
     column: Any = view.column(leaf.name)
-    graph = view.graph(leaf.name)
-    of_value = None if leaf.filter is None else graph_of_a_value(view, leaf.name, leaf.filter)
-    if isinstance(column, Absent) or (
-        graph is None and of_value is None and _is_left_out(view, leaf)
-    ):
+    if isinstance(column, Absent) or _is_left_out(view, leaf):
         note.way = "left out"
         return None
     small = view.quantized(leaf.name) if leaf.use_small and not leaf.exact else None
-    graph, of_value = (None, None) if leaf.exact else (graph, of_value)
-    allowed = view.allowed(leaf.name)
+    graph = None if leaf.exact else view.graph(leaf.name)
     if leaf.filter is None:
         note.way = "scan" if graph is None else "graph"
-        return Way(column, small, graph, allowed)
-    among = view.live_bits() if allowed is None else allowed
-    found = matches(leaf.filter, view, among, check)
-    note.filtered(leaf.filter, found)
-    count = bits.count(found, view.watermark)
-    way = _walk_to(found, count, view, Way(column, small, graph, found), leaf, of_value)
+        return Way(column, small, graph, view.allowed(leaf.name))
+    found = narrowed(view, leaf.name, leaf.filter, check)
+    note.filtered(leaf.filter, found.rows)
+    way = _walk_to(found, view, Way(column, small, graph, found.rows), leaf)
     if way is None:
         note.way = "scan of matches"
-        return Way(column, small, None, found, bits.to_offsets(found, view.watermark))
+        return Way(column, small, None, found.rows, found.offsets)
     note.way = way.name
     return way
 
 
-def _walk_to(
-    found: Bits, count: int, view: SegmentView, way: Way, leaf: Leaf, of_value: ValueGraph | None
-) -> Way | None:
-    """Return how so many rows that were found are walked to; None: they are better compared one by
-    one. Among the rows of a value they are a greater share than among all, so that no walk through
-    the graph of all is shorter."""
-    among = view.live_count
-    if of_value is not None:
-        among = len(of_value.members)
-        allowed = None if count == among else found
-        way = way._replace(graph=of_value.graph, allowed=allowed, members=of_value.members)
+def _walk_to(found: Narrowed, view: SegmentView, way: Way, leaf: Leaf) -> Way | None:
+    """Return how the rows that were found are walked to; None: they are better compared one by one.
+    Among the rows of a value they are a greater share than among all, so that no walk through the
+    graph of all is shorter."""
+    count, among = found.count, view.live_count
+    if found.of_value is not None and not leaf.exact:
+        graph, members = found.of_value
+        among = len(members)
+        allowed = None if count == among else found.rows
+        way = way._replace(graph=graph, allowed=allowed, members=members)
     if way.graph is None:
         return None
     goes_by_all = way.allowed is None or way.is_beside
@@ -327,7 +318,13 @@ def walk_cost(ef: int, size: float) -> float:
 
 
 def _is_left_out(view: SegmentView, leaf: Leaf) -> bool:
-    return leaf.unindexed_bytes is not None and view.bytes_of(leaf.name) > leaf.unindexed_bytes
+    """Whether the segment is large and has no graph that serves, where only those that have are to
+    be searched."""
+    if leaf.unindexed_bytes is None or view.bytes_of(leaf.name) <= leaf.unindexed_bytes:
+        return False
+    if view.graph(leaf.name) is not None:
+        return False
+    return leaf.filter is None or graph_of_a_value(view, leaf.name, leaf.filter) is None
 
 
 def walk(view: SegmentView, graph: hnsw.Graph, way: Way, leaf: Leaf) -> Found:

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.filter.mask import matches
 from edge.model.filter import Filter
 from edge.model.sparse import Indices
 from edge.model.vector_params import Modifier
 from edge.query.deadline import Deadline
+from edge.query.narrowed import narrowed
 from edge.query.search import Found, Hits, in_all, nothing_in
 from edge.query.trace import Note, Trace
 from edge.segment.view import SegmentView, ShardView
@@ -57,21 +57,18 @@ def _search_segment(view: SegmentView, leaf: SparseLeaf, deadline: Deadline, not
         note.way = "left out"
         return nothing_in(view)
     top = scan.TopK(leaf.k)
-    allowed = view.allowed(leaf.name)
     if leaf.filter is None:
         note.way = column.way
-        column.search(leaf.query, view.watermark, allowed, view.ids, top)
+        column.search(leaf.query, view.watermark, view.allowed(leaf.name), view.ids, top)
         return Found(view, *top.finish())
-    among = view.live_bits() if allowed is None else allowed
-    found = matches(leaf.filter, view, among, deadline.check)
-    note.filtered(leaf.filter, found)
-    if bits.count(found, view.watermark) <= leaf.full_scan:
+    found = narrowed(view, leaf.name, leaf.filter, deadline.check)
+    note.filtered(leaf.filter, found.rows)
+    if found.count <= leaf.full_scan:
         note.way = "scan of matches"
-        offsets = bits.to_offsets(found, view.watermark)
-        column.search_list(leaf.query, offsets, view.ids, top)
+        column.search_list(leaf.query, found.offsets, view.ids, top)
     else:
         note.way = f"filtered {column.way}"
-        column.search(leaf.query, view.watermark, found, view.ids, top)
+        column.search(leaf.query, view.watermark, found.rows, view.ids, top)
     return Found(view, *top.finish())
 
 
@@ -116,11 +113,9 @@ def weighted(
 
 
 def _corpus(view: SegmentView, name: str, corpus: Filter | None, deadline: Deadline) -> Bits | None:
-    allowed = view.allowed(name)
     if corpus is None:
-        return allowed
-    among = view.live_bits() if allowed is None else allowed
-    return matches(corpus, view, among, deadline.check)
+        return view.allowed(name)
+    return narrowed(view, name, corpus, deadline.check).rows
 
 
 def _not_empty(view: SegmentView, column: Sparse, allowed: Bits | None) -> int:

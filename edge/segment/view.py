@@ -106,6 +106,9 @@ class Segment(Protocol):
         ...
 
 
+REMEMBERED = 8
+
+
 class SegmentView:
     """One segment as it was at one moment: (segment, watermark, deleted), the schema and the
     vector names then (None: all that the segment has)."""
@@ -114,6 +117,7 @@ class SegmentView:
         "_allowed",
         "_live",
         "_live_bits",
+        "_newest",
         "_once",
         "deleted",
         "deleted_count",
@@ -141,6 +145,7 @@ class SegmentView:
         self._live: Offsets | None = None
         self._live_bits: Bits | None = None
         self._once: dict[Any, Any] = {}
+        self._newest: tuple[tuple[object, Any], ...] = ()
 
     @property
     def live_count(self) -> int:
@@ -163,6 +168,16 @@ class SegmentView:
             self._once[key] = make()
         found: T = self._once[key]
         return found
+
+    def remembered(self, key: object, make: Callable[[], T]) -> T:
+        """As `once`, for what may be asked by many keys: the newest REMEMBERED are kept. Keys are
+        compared one by one, first by whether they are the same object."""
+        for known, found in self._newest:
+            if known == key:
+                return found  # type: ignore[no-any-return]
+        made = make()
+        self._newest = (*self._newest[1 - REMEMBERED :], (key, made))
+        return made
 
     def live(self) -> Offsets:
         """Return the offsets of all live points, ascending uint32."""

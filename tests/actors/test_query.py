@@ -29,7 +29,7 @@ from edge.model.request import (
 )
 from edge.model.update import UpdateOperation
 from edge.query import answer as answers
-from edge.query import by_vectors
+from edge.query import by_vectors, narrowed
 from edge.query import deadline as deadlines
 from edge.query import search as searches
 from edge.query.answer import Retrieve, answer
@@ -146,7 +146,7 @@ async def test_slow_filter_ends_at_its_timeout(
     asked = Filter(must=[FieldCondition("room", match=MatchValue("hall"))])
     async with EdgeShard(tmp_path / "shard", config()) as shard:
         await shard.update(upsert(range(50), room="hall"))
-        for module in (searches, answers):
+        for module in (narrowed, answers):
             monkeypatch.setattr(module, "matches", slow_matches)
         with pytest.raises(DeadlineExceeded):
             await shard.query(QueryRequest(limit=5, query=NEAREST, filter=asked, timeout=1.0))

@@ -21,6 +21,7 @@ from edge.query import deadline as deadlines
 from edge.query.answer import answer
 from edge.query.deadline import Deadline
 from tests.query.ranked_shards import EXACT, Shard, examples
+from tests.segment.made import afresh
 
 DOT, OTHER = examples("dot", 2)
 WORDS = examples("words", 1)[0]
@@ -94,18 +95,18 @@ def test_every_moment_may_be_the_last(ranked: Shard, clock: Clock, kind: str) ->
     request = QueryRequest(15, **QUERIES[kind])
     allowed = set(ids(answer(ranked.view, QueryRequest(999, filter=request.filter))))
     began = clock.now
-    whole = answer(ranked.view, request, Deadline(1e9))
+    whole = answer(afresh(ranked.view), request, Deadline(1e9))
     looks = int(clock.now - began)
     assert looks > 3
-    first, counts = answer(ranked.view, request, Deadline(0, best_effort=True)), []
+    first, counts = answer(afresh(ranked.view), request, Deadline(0, best_effort=True)), []
     for left in range(looks + 2):
-        hits = answer(ranked.view, request, Deadline(left, best_effort=True))
+        hits = answer(afresh(ranked.view), request, Deadline(left, best_effort=True))
         assert set(ids(hits)) <= allowed
         assert len(set(ids(hits))) == len(hits) <= 15
         counts.append(len(hits))
         if left < looks - 2:
             with pytest.raises(DeadlineExceeded):
-                answer(ranked.view, request, Deadline(left))
+                answer(afresh(ranked.view), request, Deadline(left))
     assert counts[-1] == len(whole)
     if kind != "chance":
         assert hits == whole

@@ -21,13 +21,14 @@ from edge.model.quantization import QuantizationSearchParams
 from edge.model.query import AcornSearchParams, Mmr, Query, SearchParams, TextQuery
 from edge.model.request import QueryBatchRequest, QueryRequest
 from edge.query import deadline as deadlines
-from edge.query import search, search_together
+from edge.query import narrowed, search_together
 from edge.query.answer import answer
 from edge.query.deadline import NEVER, Deadline
 from edge.query.queries import queries
 from edge.segment.view import ShardView
 from tests.query.ranked_shards import DENSE, Shard, id_of, vector
 from tests.query.test_kinds import COARSE, SIZE, quantized
+from tests.segment.made import afresh
 
 HALL = Filter(must=[FieldCondition("room", match=MatchValue("hall"))])
 MANY = Filter(must=[FieldCondition("n", range=RangeFloat(gte=20))])
@@ -135,16 +136,16 @@ def test_a_filter_is_evaluated_once_for_queries_that_are_alike(
     ranked: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Filter] = []
-    original = search.matches
+    original = narrowed.matches
 
     def noted(filter: Filter, *others: Any) -> Any:
         seen.append(filter)
         return original(filter, *others)
 
-    monkeypatch.setattr(search, "matches", noted)
+    monkeypatch.setattr(narrowed, "matches", noted)
     same = Filter(must=[FieldCondition("room", match=MatchValue("hall"))])
     made = [ask(filter=filter) for filter in (HALL, MANY, same, HALL, same)]
-    answer(ranked.view, QueryBatchRequest(made))
+    answer(afresh(ranked.view), QueryBatchRequest(made))
     segments = len(ranked.view.segments)
     assert (seen.count(HALL), seen.count(MANY)) == (segments, segments)
 
@@ -262,10 +263,10 @@ def test_a_filter_is_given_up_when_nobody_waits_for_it(
             checks.append(clock[0])
             check()
 
-    monkeypatch.setattr(search, "matches", endless)
+    monkeypatch.setattr(narrowed, "matches", endless)
     made = [ask(filter=HALL)] * 3
     times = [Deadline(1.5), Deadline(3.5), Deadline(2.5, best_effort=True)]
-    found = told(ranked.view, made, times)
+    found = told(afresh(ranked.view), made, times)
     assert len(checks) == 4
     assert found.places == [0, 1, 2]
     assert [type(one) for one in found.outcomes] == [DeadlineExceeded, DeadlineExceeded, list]

@@ -34,6 +34,14 @@ def after(view: ShardView, *operations: UpdateOperation) -> ShardView:
     return view
 
 
+def afresh(view: ShardView) -> ShardView:
+    """The same shard, of which nothing was asked yet, so that nothing is remembered."""
+    return view.of(
+        SegmentView(part.segment, part.watermark, part.deleted, part.schema, part.names)
+        for part in view.segments
+    )
+
+
 def cut(view: ShardView) -> ShardView:
     """The same points, and a new tail behind the old one."""
     return view.of((*view.segments, _tail(1 + highest(view), view)))
