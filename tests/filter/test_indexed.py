@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from edge.filter.conditions import Scope, predicate_of
-from edge.filter.indexed import _TELLERS, known_of
+from edge.filter.indexed import _TELLERS, known_of, sole_key
 from edge.filter.truth import Known
 from edge.model.filter import (
     FieldCondition,
@@ -101,6 +101,53 @@ def test_every_teller_is_sound(case: Case) -> None:
     for index in indexes(field, path, payloads, covered):
         for condition, matches in zip(asked, expected, strict=True):
             sound(known_of(condition, index), matches, index)
+
+
+HEX = "0000000A00000000000000000000000F"
+
+
+@every_kind
+def test_a_sole_key_is_held_by_just_the_rows_that_match(case: Case) -> None:
+    """Which is what a graph of the value relies on."""
+    field, path, payloads, covered, theme, draw = case
+    asked = [on(path, part) for _ in range(6) for part in case.matches_of_theme()]
+    asked += [on(path, MatchValue(value)) for value in theme if type(value) in (str, int, bool)]
+    some = [condition_of(path, draw) for _ in range(10)]
+    asked += [condition for condition in some if isinstance(condition, FieldCondition)]
+    _, built, _ = indexes(field, path, payloads, covered)
+    for condition in asked:
+        key = sole_key(condition, field.kind)
+        if key is not None:
+            rows = built.entries.of_name(key).tolist()
+            assert rows == sorted(matching(condition, path, field, payloads)), condition
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "key"),
+    [
+        (K.Keyword, MatchValue("cup"), b"cup"),
+        (K.Keyword, MatchAny(["cup"]), b"cup"),
+        (K.Keyword, MatchAny(["cup", "tea"]), None),
+        (K.Keyword, MatchAny([]), None),
+        (K.Keyword, MatchExcept(["cup"]), None),
+        (K.Keyword, MatchValue(1), None),
+        (K.Integer, MatchValue(7), 7),
+        (K.Integer, MatchValue(2**63), None),
+        (K.Integer, MatchValue(True), None),
+        (K.Bool, MatchValue(True), 1),
+        (K.Bool, MatchValue(1), None),
+        (K.Uuid, MatchValue(HEX), bytes.fromhex(HEX)),
+        (K.Uuid, MatchValue("cup"), None),
+        (K.Uuid, MatchExcept([HEX]), None),
+        (K.Float, MatchValue(1), None),
+        (K.Text, MatchValue("cup"), None),
+        (K.Datetime, MatchValue("2024-05-01"), None),
+    ],
+)
+def test_which_conditions_ask_for_one_key(kind: PayloadSchemaType, part: Any, key: Any) -> None:
+    assert sole_key(on("a", part), kind) == key
+    assert sole_key(on("a", part, RangeFloat(gte=0)), kind) is None
+    assert sole_key(FieldCondition("a", match=part, is_empty=False), kind) is None
 
 
 # -- and useful
