@@ -1,5 +1,6 @@
-"""What a filter leaves of one segment, remembered with the view: who asks again and again among the
-same points has them looked for once.
+"""What a filter leaves of one segment, remembered with the view.
+
+Who asks again and again among the same points has them looked for once.
 
 Invariant: views never change, so what is remembered of one stays true; a change of the segment is
 another view, which remembers nothing.
