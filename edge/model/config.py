@@ -335,18 +335,23 @@ def resolve(
         if found is None:
             raise ValidationError("config: none was given and none is stored")
         return found
+    for field in ("vectors", "sparse_vectors"):
+        given = getattr(provided, field)
+        for name, params in getattr(persisted, field).items():
+            if name in given:
+                same_storage(name, given[name], params)
     _same_names(provided, persisted, later)
     return adopted(provided, persisted)
 
 
 def adopted(provided: EdgeConfig, persisted: EdgeConfig) -> EdgeConfig:
-    """As `resolve`, for a stored config of another time: of vectors that only one of both has,
-    those that are stored count."""
+    """As `resolve`, for a stored config of another time: of vectors that only one of both has, or
+    that are others in either, those that are stored count."""
     named = {
         field: {
-            name: _tuned(name, given, params)
-            if (given := getattr(provided, field).get(name)) is not None
-            else params
+            name: params
+            if (given := getattr(provided, field).get(name)) is None or _unlike(given, params)
+            else _merged(given, params)
             for name, params in getattr(persisted, field).items()
         }
         for field in ("vectors", "sparse_vectors")
@@ -407,14 +412,20 @@ def _tuned(name: str, provided: S, stored: S) -> S:
 
 def same_storage(name: str, provided: Any, stored: Any) -> None:
     """Refuse params that ask for other stored rows than there are."""
+    difference = _unlike(provided, stored)
+    if difference is not None:
+        raise ValidationError(f"vector {name!r}: {difference}")
+
+
+def _unlike(provided: Any, stored: Any) -> str | None:
+    """What is expected and what was given, where these are not the same stored rows."""
     if type(provided) is not type(stored):
-        raise ValidationError(f"vector {name!r}: expected {stored!r} as stored, got {provided!r}")
+        return f"expected {stored!r} as stored, got {provided!r}"
     for field in _STORED[type(stored)]:
         expected, got = getattr(stored, field), getattr(provided, field)
         if _plain(expected) != _plain(got):
-            raise ValidationError(
-                f"vector {name!r}: expected {field} {expected!r} as stored, got {got!r}"
-            )
+            return f"expected {field} {expected!r} as stored, got {got!r}"
+    return None
 
 
 def _plain(value: object) -> object:

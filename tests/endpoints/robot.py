@@ -106,6 +106,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         live({"do": "serve", "folder": folder, "checkpoint": 10_000, "briefly": True})
     gc.collect()
+    for thread in threading.enumerate():  # those of a loop end a moment after it
+        if thread is not threading.main_thread():
+            thread.join(30)
     assert threading.active_count() == 1, "a fork takes only the thread that forks"
     signal.signal(signal.SIGCHLD, bury)
     tell("warm")

@@ -37,3 +37,27 @@ def test_a_config_that_lacks_a_vector_of_the_first_is_refused(tmp_path: Path) ->
         EdgeShard.load(tmp_path / "s", CONFIG)
     with EdgeShard.load(tmp_path / "s", both) as shard:
         assert shard.count() == 0
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_vector_that_was_taken_away_and_given_anew_is_what_the_config_has_to_say(
+    tmp_path: Path, sealed: bool
+) -> None:
+    """Also while only the log knows of it."""
+    other = EdgeVectorParams(2, Distance.Dot)
+    first = EdgeConfig({**CONFIG.vectors, "k": other})
+    with EdgeShard(tmp_path / "s", first) as shard:
+        shard.update(UpdateOperation.upsert_points([Point(1, {"a": [1, 2]})]))
+        shard.update(UpdateOperation.delete_vector_name("a"))
+        shard.update(UpdateOperation.create_dense_vector("a", 3, Distance.Euclid))
+        shard.update(UpdateOperation.upsert_points([Point(2, {"a": [1, 2, 3]})]))
+        if sealed:
+            shard.optimize()
+    with pytest.raises(ValidationError, match="vector 'a': expected size 3 as stored, got 2"):
+        EdgeShard.load(tmp_path / "s", first)
+    newest = EdgeConfig({"a": EdgeVectorParams(3, Distance.Euclid), "k": other})
+    for config in (newest, None):
+        with EdgeShard.load(tmp_path / "s", config) as shard:
+            records = shard.retrieve([1, 2], with_vector=True)
+            assert [record.vector for record in records] == [{}, {"a": [1, 2, 3]}]
+            assert shard._store.config.vectors == newest.vectors
