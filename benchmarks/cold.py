@@ -12,7 +12,6 @@ import json
 import mmap
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import data
 from benchmarks.engines import ENGINES, Engine
-from benchmarks.fresh import resident_mb, size_of
+from benchmarks.fresh import answered, resident_mb, size_of
 from benchmarks.tasks import QUICK, Results, Sizes, Stopwatch, turns
 
 TOP = 10
@@ -87,12 +86,7 @@ def report(title: str, engine: str, found: dict[str, Any], results: Results) -> 
 
 def apart(task: str, engine: Engine, path: Path, **options: Any) -> dict[str, Any]:
     """Run a task in a fresh process; return its answer."""
-    command = [sys.executable, "-m", "benchmarks.cold", task, engine.name, str(path)]
-    done = subprocess.run(
-        [*command, json.dumps(options)], stdout=subprocess.PIPE, check=True, text=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    return answered("benchmarks.cold", task, engine.name, path, **options)
 
 
 # ---- what the fresh process does ----

@@ -27,14 +27,17 @@ QUERY_EVERY_SECONDS = 0.01
 
 def run(task: str, engine: str, folder: Path, **options: Any) -> tuple[dict[str, Any], float]:
     """Run a task in a fresh process; return its answer and the seconds from start to end."""
-    command = [sys.executable, "-m", "benchmarks.fresh", task, engine, str(folder)]
     began = time.perf_counter()
-    done = subprocess.run(
-        [*command, json.dumps(options)], stdout=subprocess.PIPE, check=True, text=True
-    )
-    took = time.perf_counter() - began
+    answer = answered("benchmarks.fresh", task, engine, folder, **options)
+    return answer, time.perf_counter() - began
+
+
+def answered(module: str, task: str, engine: str, path: Path, **options: Any) -> dict[str, Any]:
+    """Run a task of a module in a fresh process; return its answer."""
+    command = [sys.executable, "-m", module, task, engine, str(path), json.dumps(options)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer, took
+    return answer
 
 
 # ---- what the parent asks for ----

@@ -9,7 +9,6 @@ Beside them stand bare indexes of other libraries, where these are installed (se
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks import bare, data
 from benchmarks.engines import ENGINES, Engine
-from benchmarks.fresh import resident_mb, size_of
+from benchmarks.fresh import answered, resident_mb, size_of
 from benchmarks.tasks import QUICK, TARGET_RECALL, Results, Sizes, Stopwatch, timed, turns
 
 TOP = 10
@@ -113,12 +112,7 @@ def report_search(title: str, engine: str, found: dict[str, Any], results: Resul
 
 def served(task: str, engine: Engine, path: Path, **options: Any) -> dict[str, Any]:
     """Run a task in a fresh process; return its answer."""
-    command = [sys.executable, "-m", "benchmarks.vectors", task, engine.name, str(path)]
-    done = subprocess.run(
-        [*command, json.dumps(options)], stdout=subprocess.PIPE, check=True, text=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    return answered("benchmarks.vectors", task, engine.name, path, **options)
 
 
 # ---- configs ----
