@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge.disk.storage import Storage
 from edge.model.check import check
@@ -76,3 +76,19 @@ def _tail(number: int, view: ShardView) -> SegmentView:
 
 def numbers(segments: Sequence[SegmentView]) -> list[int]:
     return [segment.segment.number for segment in segments]
+
+
+class Stopped(Exception):
+    """Raised by a pulse."""
+
+
+def stop_after(calls: int) -> Callable[[float], None]:
+    """A pulse that raises Stopped once it was called so often."""
+    left = [calls]
+
+    def pulse(done: float) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Stopped
+
+    return pulse

@@ -28,7 +28,7 @@ from edge.segment.view import SegmentView, ShardView
 from edge.segment.writer import Request
 from edge.vectors.column import VectorKey
 from edge_kernels import bits, hnsw
-from tests.segment.made import after, built, cut, numbers, silent, start
+from tests.segment.made import Stopped, after, built, cut, numbers, silent, start, stop_after
 
 CONFIG = EdgeConfig(
     {"": EdgeVectorParams(6, Distance.Cosine), "text": EdgeVectorParams(20, Distance.Euclid)}
@@ -209,21 +209,6 @@ def test_graphs_that_are_there_stay(storage: DiskStorage) -> None:
 
 
 # -- a build that is stopped
-
-
-class Stopped(Exception):
-    """Raised by a pulse."""
-
-
-def stop_after(calls: int) -> Callable[[float], None]:
-    left = [calls]
-
-    def pulse(done: float) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stopped
-
-    return pulse
 
 
 def pulses_of(build: Callable[[Callable[[float], None]], Built]) -> int:

@@ -55,7 +55,7 @@ from edge.segment.value_graphs import (
 from edge.segment.view import SegmentView, ShardView
 from edge.vectors.column import VectorKey
 from edge_kernels.hnsw import Graph
-from tests.segment.made import after, asked, silent, start
+from tests.segment.made import Stopped, after, asked, silent, start, stop_after
 
 U, K = UpdateOperation, PayloadSchemaType
 ROWS = 240
@@ -340,21 +340,6 @@ def test_what_is_not_asked_for_any_more_goes_with_the_next_rebuild(storage: Disk
 
 
 # -- stopped
-
-
-class Stopped(Exception):
-    """Raised by a pulse."""
-
-
-def stop_after(calls: int) -> Callable[[float], None]:
-    left = [calls]
-
-    def pulse(done: float) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stopped
-
-    return pulse
 
 
 def files_in(storage: DiskStorage) -> set[str]:
