@@ -172,12 +172,13 @@ class SegmentView:
     def remembered(self, key: object, make: Callable[[], T]) -> T:
         """As `once`, for what may be asked by many keys: the newest REMEMBERED are kept. Keys are
         compared one by one, first by whether they are the same object."""
+        found: T
         for known, found in self._newest:
             if known == key:
-                return found  # type: ignore[no-any-return]
-        made = make()
-        self._newest = (*self._newest[1 - REMEMBERED :], (key, made))
-        return made
+                return found
+        found = make()
+        self._newest = (*self._newest[1 - REMEMBERED :], (key, found))
+        return found
 
     def live(self) -> Offsets:
         """Return the offsets of all live points, ascending uint32."""

@@ -175,8 +175,17 @@ def graph_of(
         header["top_level"],
     )
     known = {name: header[name] for name in HEADER if name != "format"}
-    lists = {"levels": levels, "links0": links0, "upper": upper, "starts": starts}
-    return Graph(**known, **lists, inline=inline, ahead=ahead, _first=first, _words=words)  # type: ignore[arg-type]
+    return Graph(
+        **known,
+        levels=levels,
+        links0=links0,
+        upper=upper,
+        starts=starts,
+        inline=inline,
+        ahead=ahead,
+        _first=first,
+        _words=words,
+    )
 
 
 # --- checks of what comes from disk ----------------------------------------------------------
