@@ -322,13 +322,7 @@ def search(
         address_of_any(rows),
         size,
         *graph._words,
-        0 if inline is None else inline.codes_at0(graph.m0),
-        0 if inline is None else inline.codes_at(graph.m),
-        graph.ahead,
-        0 if beside else ahead,
-        0,
-        0,
-        0 if members is None else address_of(members),
+        *_reading_words(graph, inline, members, ahead),
         *here.scratch.words,
         ef,
         address_of_any(query),
@@ -343,6 +337,16 @@ def search(
     )
     found = outcome & 0xFFFFFFFF
     return here.offsets[:found].copy(), here.distances[:found].copy(), outcome == found
+
+
+def _reading_words(
+    graph: Graph, inline: Inline | None, members: NDArray[np.uint32] | None, ahead: int
+) -> tuple[int, ...]:
+    """The arguments BESIDE0..MEMBERS."""
+    some = 0 if members is None else address_of(members)
+    if inline is None:
+        return 0, 0, graph.ahead, ahead, 0, 0, some
+    return inline.codes_at0(graph.m0), inline.codes_at(graph.m), graph.ahead, 0, 0, 0, some
 
 
 _NOT_RANKED = (0,) * 7
